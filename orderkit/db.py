@@ -1,0 +1,310 @@
+"""The database: one engine, one way to write, one way to read, and the few places where SQLite and PostgreSQL differ.
+
+`transaction()` is the only thing in orderkit that commits. On SQLite it takes the write lock at once (BEGIN IMMEDIATE),
+because a transaction that reads first and writes later can only fail where another wrote in between. `reading()` never
+takes it, so that a GET does not queue behind the writers.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import Session, SQLModel
+
+from orderkit.errors import ConfigurationError
+from orderkit.settings import Settings
+
+Row = Mapping[str, Any]
+
+UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
+"""What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant. PostgreSQL keeps `timestamptz`; SQLite has no zone, so UTC is stored bare and given back aware."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Table(SQLModel):
+    """Base of every table. Constraints are named by rule, so that a migration can name them on both engines."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Database:
+    """An engine and the transactions on it. Made once a process; call `dispose()` at its end and after a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = make_url(settings.resolved_database_url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(settings) if self.is_sqlite else _postgresql_engine(settings)
+        # SQLite's own waiting sleeps up to 100 ms between tries; threads of one process queue here instead.
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises. No network call belongs inside."""
+        if not self.is_sqlite:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+            return
+        with self._writer, Session(self.engine.execution_options(begin="BEGIN IMMEDIATE"), expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One snapshot on SQLite, one connection on PostgreSQL; nothing written here is kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+
+def _sqlite_engine(settings: Settings) -> Engine:
+    url = make_url(settings.resolved_database_url)
+    if url.database and url.database != ":memory:":
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot create the folder of {url.database} ({error.strerror}); set ORDERKIT_HOME or ORDERKIT_DATABASE_URL"
+            ) from None
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=settings.db_pool_size,
+        pool_timeout=settings.db_timeout,
+        connect_args={"timeout": settings.db_timeout, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # sqlite3 must not open transactions of its own; _begin does
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # WAL with NORMAL forgets acknowledged orders when the power goes
+            "foreign_keys=ON",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+def _postgresql_engine(settings: Settings) -> Engine:
+    timeout_ms = int(settings.db_timeout * 1000)
+    options = {
+        "timezone": "UTC",
+        "statement_timeout": timeout_ms,
+        "lock_timeout": timeout_ms,
+        "idle_in_transaction_session_timeout": 2 * timeout_ms,
+        "jit": "off",  # compiling costs more than these short queries take
+        "plan_cache_mode": "force_custom_plan",  # a plan cached while the tables were empty stays bad for ever
+    }
+    return create_engine(
+        settings.resolved_database_url,
+        hide_parameters=True,
+        pool_size=settings.db_pool_size,
+        max_overflow=0,
+        pool_timeout=settings.db_timeout,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        connect_args={
+            "connect_timeout": max(2, int(settings.db_timeout)),
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "application_name": "orderkit",
+        },
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed if simply done again: a deadlock, a lost connection, a busy SQLite."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    # 40P01 deadlock_detected, 40001 serialization_failure, 57P01 to 57P03 shutdowns.
+    return getattr(error.orig, "sqlstate", None) in ("40P01", "40001", "57P01", "57P02", "57P03")
+
+
+class StaleRows(RuntimeError):
+    """A guarded UPDATE did not meet the rows it was decided on. A bug, or a lock that was not taken."""
+
+
+# ── many rows at once ────────────────────────────────────────────────────────────────────────────────────────────────
+# PostgreSQL takes each column as one array literal, `INSERT … SELECT * FROM unnest(…)`: one round trip and one plan for
+# any number of rows, and text is three times cheaper in Python than the driver's list adapter. SQLite is in process, so
+# there plain executemany is the cheapest.
+
+
+def insert_rows(connection: Connection, model: type[Table], rows: Sequence[Row], *, skip_existing: bool = False) -> None:
+    """Inserts `rows`, all with the same columns, in the order given. With `skip_existing`, rows whose key is taken are left out."""
+    if not rows:
+        return
+    table = model.__table__  # type: ignore[attr-defined]
+    if connection.dialect.name == "postgresql":
+        columns = tuple(rows[0])
+        connection.exec_driver_sql(_pg_insert(table, columns, skip_existing), _arrays(table, columns, rows))
+    else:
+        statement = sqlite.insert(table)
+        connection.execute(statement.on_conflict_do_nothing() if skip_existing else statement, rows)
+
+
+def update_rows(
+    connection: Connection,
+    model: type[Table],
+    rows: Sequence[Row],
+    *,
+    by: tuple[str, ...] = ("id",),
+    add: tuple[str, ...] = (),
+    only_if: Mapping[str, tuple[str, ...] | None] | None = None,
+    exact: bool = True,
+) -> int:
+    """Updates one row for each of `rows`, found by its columns `by`; columns in `add` are added to instead of set.
+
+    `only_if` guards every row by the texts that a column may hold now (`{"status": ("pending",)}`; None for NULL).
+    Answers how many rows were met. Raises StaleRows if that is not every one of them, unless `exact` is off.
+    """
+    if not rows:
+        return 0
+    table = model.__table__  # type: ignore[attr-defined]
+    columns = tuple(rows[0])
+    guard = tuple((only_if or {}).items())
+    if connection.dialect.name == "postgresql":
+        statement = _pg_update(table, columns, by, add, guard)
+        met = connection.exec_driver_sql(statement, _arrays(table, columns, rows)).rowcount
+    else:
+        parameters = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+        met = connection.execute(_sqlite_update(table, columns, by, add, guard), parameters).rowcount
+    if exact and met != len(rows):
+        raise StaleRows(f"{table.name}: {met} of {len(rows)} rows were still as expected")
+    return met
+
+
+def any_of(connection: Connection, column: Any, values: Collection[Any]) -> ColumnElement[bool]:
+    """`column IN values`, on PostgreSQL as one array literal: the statement is the same for any number of values."""
+    if connection.dialect.name != "postgresql":
+        return column.in_(values)  # type: ignore[no-any-return]
+    _kind, encode = _form(column.type)
+    literal = bindparam(None, "{" + ",".join(map(encode, values)) + "}", type_=Text)
+    return column == any_(cast(literal, postgresql.ARRAY(column.type)))  # type: ignore[no-any-return]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_ARRAY_FORMS: tuple[tuple[type[TypeEngine[Any]], str, Callable[[Any], str]], ...] = (
+    (Uuid, "uuid", str),
+    (BigInteger, "bigint", str),
+    (Integer, "integer", str),
+    (Boolean, "boolean", lambda value: "t" if value else "f"),
+    (Text, "text", _quoted),
+    (UtcDateTime, "timestamptz", lambda value: f'"{value.isoformat()}"'),
+    (JSON, "json", lambda value: _quoted(json.dumps(value, ensure_ascii=False))),
+)
+
+
+def _form(column_type: TypeEngine[Any]) -> tuple[str, Callable[[Any], str]]:
+    for kind, name, encode in _ARRAY_FORMS:
+        if isinstance(column_type, kind):
+            return name, encode
+    raise TypeError(f"no array form is known for {column_type!r}")
+
+
+@lru_cache(maxsize=256)
+def _forms(table: Any, columns: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any], str]], ...]:
+    return tuple(_form(table.c[name].type) for name in columns)
+
+
+def _arrays(table: Any, columns: tuple[str, ...], rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(
+        "{" + ",".join("NULL" if (value := row[name]) is None else encode(value) for row in rows) + "}"
+        for name, (_type, encode) in zip(columns, _forms(table, columns), strict=True)
+    )
+
+
+def _unnest(table: Any, columns: tuple[str, ...]) -> str:
+    return ", ".join(f"%s::{kind}[]" for kind, _encode in _forms(table, columns))
+
+
+@lru_cache(maxsize=256)
+def _pg_insert(table: Any, columns: tuple[str, ...], skip_existing: bool) -> str:
+    skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({_unnest(table, columns)}){skip}"
+
+
+Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
+
+
+@lru_cache(maxsize=256)
+def _pg_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard) -> str:
+    sets = ", ".join(f"{name} = {f't.{name} + ' if name in add else ''}d.{name}" for name in columns if name not in by)
+    met = [f"t.{name} = d.{name}" for name in by]
+    met += [f"t.{name} IS NULL" if texts is None else f"t.{name} IN ({', '.join(map(repr, texts))})" for name, texts in guard]
+    source = f"unnest({_unnest(table, columns)}) AS d ({', '.join(columns)})"
+    return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {' AND '.join(met)}"
+
+
+@lru_cache(maxsize=256)
+def _sqlite_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard) -> Any:
+    new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
+    met = [table.c[name] == new[name] for name in by] 
+    met += [table.c[name].is_(None) if texts is None else table.c[name].in_(texts) for name, texts in guard]
+    sets = {name: table.c[name] + new[name] if name in add else new[name] for name in columns if name not in by}
+    return table.update().where(*met).values(sets)

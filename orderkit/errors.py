@@ -1,0 +1,120 @@
+"""What can go wrong, by stable code. Domains raise these; `api/problems.py` alone maps a code to an HTTP status."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class OrderkitError(Exception):
+    """An error that a caller can understand and act on.
+
+    `detail` is one sentence for a person. `pointers` are the places in the request that are wrong, as RFC 9457 writes
+    them: `[("#/items/0/sku", "no such product")]`. `facts` are further members of the problem document, such as the
+    new total of a changed price. `headers` go with an HTTP answer, such as Retry-After.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        pointers: list[tuple[str, str]] | None = None,
+        facts: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.pointers = pointers or []
+        self.facts = facts or {}
+        self.headers = headers or {}
+
+
+class Invalid(OrderkitError):
+    """The request is well formed and still cannot be taken as it is."""
+
+    code = "validation_failed"
+
+
+class NotFound(OrderkitError):
+    code = "not_found"
+
+
+class Unauthenticated(OrderkitError):
+    code = "unauthenticated"
+
+
+class Forbidden(OrderkitError):
+    code = "forbidden"
+
+
+class Conflict(OrderkitError):
+    """The thing is not in a state that allows this, or exists already."""
+
+    code = "conflict"
+
+
+class IllegalTransition(OrderkitError):
+    code = "illegal_transition"
+
+
+class OutOfStock(OrderkitError):
+    code = "out_of_stock"
+
+
+class PriceChanged(OrderkitError):
+    code = "price_changed"
+
+
+class PaymentDeclined(OrderkitError):
+    code = "payment_declined"
+
+
+class KeyMissing(OrderkitError):
+    code = "idempotency_key_missing"
+
+
+class KeyMalformed(OrderkitError):
+    code = "idempotency_key_malformed"
+
+
+class KeyReused(OrderkitError):
+    code = "idempotency_key_reused"
+
+
+class KeyInUse(OrderkitError):
+    code = "idempotency_key_in_use"
+
+
+class KeyExpired(OrderkitError):
+    code = "idempotency_key_expired"
+
+
+class CursorInvalid(OrderkitError):
+    code = "cursor_invalid"
+
+
+class BodyMalformed(OrderkitError):
+    """The body is not what JSON (RFC 8259) or a form should be; nothing was read from it."""
+
+    code = "body_malformed"
+
+
+class BodyTooLarge(OrderkitError):
+    code = "body_too_large"
+
+
+class WrongMediaType(OrderkitError):
+    code = "unsupported_media_type"
+
+
+class Unavailable(OrderkitError):
+    """The database, or something else that is needed, does not answer. Worth trying again."""
+
+    code = "unavailable"
+
+
+class ConfigurationError(OrderkitError):
+    """A setting is wrong, or the installation is not ready. The detail says what to do."""
+
+    code = "configuration"

@@ -1,0 +1,45 @@
+"""The outbox: what other parts must hear, written in the transaction that made it true."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Index, Integer, Text, UniqueConstraint, text
+from sqlmodel import Field
+
+from orderkit.clock import now
+from orderkit.db import Table, UtcDateTime
+from orderkit.ids import new_id
+
+_UNSENT = text("sent_at IS NULL")
+
+
+class OutboxEvent(Table, table=True):
+    """One event of an order. `sequence` is the order's version, taken under the order's lock, so that an event that can
+    be seen has no predecessor that cannot."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("order_id", "sequence", name="uq_outbox_order_id_sequence"),
+        Index("ix_outbox_unsent", "order_id", "sequence", postgresql_where=_UNSENT, sqlite_where=_UNSENT),  # the relay
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    order_id: UUID = Field(foreign_key="orders.id")
+    sequence: int = Field(sa_type=Integer)
+    type: str = Field(sa_type=Text)
+    payload: dict[str, Any] = Field(sa_type=JSON)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Lease(Table, table=True):
+    """Who alone may do a named thing just now, such as relaying the outbox, and until when."""
+
+    __tablename__ = "leases"
+
+    name: str = Field(sa_type=Text, primary_key=True)
+    holder: UUID
+    expires_at: datetime = Field(sa_type=UtcDateTime)

@@ -1,0 +1,44 @@
+"""Recording events. A row written in the transaction of the change is sent if, and only if, the change is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from orderkit.db import insert_rows
+from orderkit.events.models import OutboxEvent
+from orderkit.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to an order. `sequence` is the order's version that it led to."""
+
+    order_id: UUID
+    sequence: int
+    type: str
+    payload: dict[str, Any]
+
+
+def record(connection: Connection, events: Sequence[Event], *, at: datetime) -> None:
+    """Writes the events; the relay sends them after the commit, those of one order in sequence."""
+    insert_rows(
+        connection,
+        OutboxEvent,
+        [
+            {
+                "id": new_id(),
+                "order_id": event.order_id,
+                "sequence": event.sequence,
+                "type": event.type,
+                "payload": event.payload,
+                "created_at": at,
+            }
+            for event in events
+        ],
+    )

@@ -1,0 +1,182 @@
+"""Idempotency keys: one key of one user does one thing, once, and gives the same answer for as long as it is kept.
+
+A request claims its key in the very transaction that does its work, so that a key exists exactly when its work does. The
+claim carries `resource_id`, the id of what the request makes: a rerun after a lost COMMIT finds its own id and knows that
+it succeeded, any other request finds a stranger's. After draft-ietf-httpapi-idempotency-key-header-07.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, Index, Integer, Text, delete, select, tuple_
+from sqlmodel import Field
+
+from orderkit.db import Table, UtcDateTime, any_of, insert_rows, update_rows
+from orderkit.errors import KeyExpired, KeyInUse, KeyReused
+
+
+class IdempotencyKey(Table, table=True):
+    """A claimed key and, once there is one, the answer that every repeat gets.
+
+    `lease_until`: until then the first request may still be at work; after it, the answer is made from what there is.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)  # forgetting the expired
+
+    user_id: UUID = Field(primary_key=True)
+    key: str = Field(sa_type=Text, primary_key=True)
+    fingerprint: str = Field(sa_type=Text)
+    resource_id: UUID
+    status_code: int | None = Field(default=None, sa_type=Integer)
+    body: str | None = Field(default=None, sa_type=Text)
+    lease_until: datetime = Field(sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+_table = IdempotencyKey.__table__  # type: ignore[attr-defined]
+
+
+class KeyId(NamedTuple):
+    """A key is its user's: the same text from another user is another key."""
+
+    user_id: UUID
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    id: KeyId
+    fingerprint: str
+    resource_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status code and a body, ready to be sent and sent again."""
+
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The answer stored for a key, and whether an earlier request got it first."""
+
+    resource_id: UUID
+    answer: Answer
+    replayed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The key was used for the same request before, which died without an answer. Its work is there and is the truth."""
+
+    resource_id: UUID
+
+
+def fingerprint(method: str, path: str, body: Any) -> str:
+    """What makes two requests the same: method, path and the parsed body, whatever its whitespace and order of members."""
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(f"{method} {path}\n{canonical}".encode()).hexdigest()
+
+
+def claim(connection: Connection, claims: Iterable[Claim], *, at: datetime, lease: timedelta) -> dict[KeyId, Any]:
+    """Claims each key that is free, and answers whose each key is now: rows with the columns of IdempotencyKey.
+
+    Keys go in sorted, because an insert waits for another's uncommitted key: (k1, k2) against (k2, k1) would deadlock.
+    """
+    ordered = sorted({one.id: one for one in claims}.values(), key=lambda one: (one.id.user_id, one.id.key))
+    insert_rows(
+        connection,
+        IdempotencyKey,
+        [
+            {
+                "user_id": one.id.user_id,
+                "key": one.id.key,
+                "fingerprint": one.fingerprint,
+                "resource_id": one.resource_id,
+                "lease_until": at + lease,
+                "created_at": at,
+            }
+            for one in ordered
+        ],
+        skip_existing=True,
+    )
+    return find(connection, [one.id for one in ordered])
+
+
+def find(connection: Connection, ids: Sequence[KeyId]) -> dict[KeyId, Any]:
+    """The rows of those keys that exist."""
+    if len(ids) == 1:
+        found = (_table.c.user_id == ids[0].user_id) & (_table.c.key == ids[0].key)
+    elif connection.dialect.name == "postgresql":
+        # Both columns ride the primary key; pairs that nobody asked for are dropped below.
+        found = any_of(connection, _table.c.user_id, {one.user_id for one in ids})
+        found &= any_of(connection, _table.c.key, {one.key for one in ids})
+    else:
+        found = tuple_(_table.c.user_id, _table.c.key).in_([tuple(one) for one in ids])
+    rows = {KeyId(row.user_id, row.key): row for row in connection.execute(select(_table).where(found))}
+    return {one: rows[one] for one in ids if one in rows}
+
+
+def judge(row: Any, fingerprint: str, *, at: datetime, ttl: timedelta, location: Callable[[UUID], str]) -> Replay | Abandoned:
+    """What a request gets whose key `row` was claimed by another before it.
+
+    Raises KeyExpired (with Location), KeyReused, or KeyInUse (with Retry-After).
+    """
+    if row.created_at + ttl <= at:
+        raise KeyExpired(
+            "this Idempotency-Key was used too long ago to be answered again; see what it made at Location",
+            headers={"Location": location(row.resource_id)},
+        )
+    if row.fingerprint != fingerprint:
+        raise KeyReused("this Idempotency-Key was used for another request; send a new key with a new request")
+    if row.status_code is not None:
+        return Replay(row.resource_id, Answer(row.status_code, row.body))
+    if row.lease_until > at:
+        raise in_use()
+    return Abandoned(row.resource_id)
+
+
+def in_use() -> KeyInUse:
+    return KeyInUse(
+        "a request with this Idempotency-Key is still being answered; repeat it in a moment", headers={"Retry-After": "1"}
+    )
+
+
+def release(connection: Connection, ids: Iterable[KeyId]) -> None:
+    """Gives up claims of this transaction whose requests came to nothing, so that the keys are not used up."""
+    for one in sorted(ids):
+        connection.execute(delete(_table).where(_table.c.user_id == one.user_id, _table.c.key == one.key))
+
+
+def finish(connection: Connection, answers: dict[KeyId, Answer]) -> dict[KeyId, Answer]:
+    """Stores each answer whose key has none yet, and gives what is stored: everyone answers that."""
+    ordered = sorted(answers)
+    rows = [
+        {"user_id": one.user_id, "key": one.key, "status_code": answers[one].status, "body": answers[one].body}
+        for one in ordered
+    ]
+    met = update_rows(
+        connection, IdempotencyKey, rows, by=("user_id", "key"), only_if={"status_code": None}, exact=False
+    )
+    if met == len(rows):
+        return answers
+    stored = find(connection, ordered)
+    return {
+        one: Answer(stored[one].status_code, stored[one].body) if one in stored else answers[one] for one in ordered
+    }
+
+
+def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
+    """Deletes at most `limit` keys claimed before then. What they made keeps (user, key) unique for ever."""
+    old = select(_table.c.user_id, _table.c.key).where(_table.c.created_at < before).order_by(_table.c.created_at).limit(limit)
+    return connection.execute(delete(_table).where(tuple_(_table.c.user_id, _table.c.key).in_(old))).rowcount

@@ -1,0 +1,61 @@
+"""Taking stock and giving it back. Products are always locked by SKU in ascending order, so that A,B and B,A cannot deadlock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+from sqlmodel import Session
+
+from orderkit.catalog.models import Product
+from orderkit.clock import now
+from orderkit.db import any_of, update_rows
+from orderkit.errors import Conflict, NotFound
+from orderkit.inventory.models import StockMovement
+from orderkit.money import MAX_AMOUNT
+
+_products = Product.__table__  # type: ignore[attr-defined]
+_locked = select(
+    _products.c.sku, _products.c.name, _products.c.unit_price, _products.c.currency, _products.c.stock
+).order_by(_products.c.sku)
+
+
+def lock(connection: Connection, skus: Iterable[str]) -> dict[str, Any]:
+    """Locks those products that exist until the transaction ends; rows of sku, name, unit_price, currency and stock."""
+    found = any_of(connection, _products.c.sku, sorted(set(skus)))
+    rows = connection.execute(_locked.where(found).with_for_update(key_share=True))
+    return {row.sku: row for row in rows}
+
+
+def change(connection: Connection, deltas: Mapping[str, int]) -> None:
+    """Adds to the stock of locked products; takes what is negative. The database refuses to go below zero."""
+    rows = [{"sku": sku, "stock": delta} for sku, delta in sorted(deltas.items()) if delta]
+    update_rows(connection, Product, rows, by=("sku",), add=("stock",))
+
+
+def give_back(connection: Connection, quantities: Mapping[str, int]) -> None:
+    """Releases what orders held: locks the products in order, then adds."""
+    if quantities:
+        lock(connection, quantities)
+        change(connection, quantities)
+
+
+def move(session: Session, sku: str, delta: int, reason: str, author_id: UUID | None) -> Product:
+    """Records a receipt, an adjustment or a restock of `delta` pieces and changes the stock by it.
+
+    Raises NotFound for an unknown SKU and Conflict when less than nothing, or more than can be counted, would be left.
+    """
+    product = session.get(Product, sku, with_for_update={"key_share": True})
+    if product is None:
+        raise NotFound(f"there is no product {sku}")
+    if product.stock + delta < 0:
+        raise Conflict(f"only {product.stock} of {sku} are left; {-delta} cannot be taken away")
+    if product.stock + delta > MAX_AMOUNT:
+        raise Conflict(f"{sku} cannot hold more than {MAX_AMOUNT} pieces")
+    product.stock += delta
+    product.updated_at = now()
+    session.add_all([product, StockMovement(sku=sku, delta=delta, reason=reason, author_id=author_id)])
+    session.flush()
+    return product

@@ -1,0 +1,75 @@
+"""Writing changes of status: the order's row, its history and its event, together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from orderkit.db import insert_rows, update_rows
+from orderkit.events import outbox, types
+from orderkit.orders import states
+from orderkit.orders.models import Order, OrderHistory
+from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.orders.states import OrderStatus
+
+EVENTS = {
+    OrderStatus.PAID: types.ORDER_PAID,
+    OrderStatus.PAYMENT_FAILED: types.ORDER_PAYMENT_FAILED,
+    OrderStatus.CANCELLED: types.ORDER_CANCELLED,
+    OrderStatus.SHIPPED: types.ORDER_SHIPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An order that is locked, the status it is to have, why, and who asked (nobody: orderkit itself)."""
+
+    order: OrderSnapshot
+    to: OrderStatus
+    reason: str
+    actor_id: UUID | None = None
+    request_id: str | None = None
+
+
+def apply(connection: Connection, changes: Sequence[Change], *, at: datetime) -> None:
+    """Moves locked orders to new states, raising each version by one. The snapshots are brought up to date.
+
+    Raises IllegalTransition, before anything is written, for a step that the transition table does not have.
+    """
+    for change in changes:
+        states.check(change.order.status, change.to)
+    history: list[dict[str, Any]] = []
+    events: list[outbox.Event] = []
+    for change in changes:
+        order = change.order
+        history.append(history_row(change, order.status, order.version + 1, at))
+        order.status, order.version, order.updated_at = change.to.value, order.version + 1, at
+        events.append(outbox.Event(order.id, order.version, EVENTS[change.to], _payload(change)))
+    rows = [{"id": c.order.id, "status": c.order.status, "version": c.order.version, "updated_at": at} for c in changes]
+    update_rows(connection, Order, rows)
+    insert_rows(connection, OrderHistory, history)
+    outbox.record(connection, events, at=at)
+
+
+def history_row(change: Change, from_status: str | None, version: int, at: datetime) -> dict[str, Any]:
+    """A row of OrderHistory."""
+    return {
+        "order_id": change.order.id,
+        "version": version,
+        "from_status": from_status,
+        "to_status": change.to.value,
+        "actor_id": change.actor_id,
+        "reason": change.reason,
+        "request_id": change.request_id,
+        "at": at,
+    }
+
+
+def _payload(change: Change) -> dict[str, Any]:
+    order = change.order
+    return types.order_payload(user_id=order.user_id, currency=order.currency, total=order.total, reason=change.reason)

@@ -1,0 +1,66 @@
+"""An order from request to answer: place, charge, settle. Transactions run in threads; the wait for the provider does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orderkit.breaker import Breaker
+from orderkit.db import Database
+from orderkit.idempotency import Abandoned, Answer, Replay
+from orderkit.orders.gatherer import Gatherer
+from orderkit.orders.placement import Outcome, PlaceOrder, Placement
+from orderkit.orders.settlement import Settle, Settled, Settlement
+from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.payments import charging
+from orderkit.payments.gateways import Gateway
+from orderkit.settings import Settings
+
+
+class Checkout:
+    """Takes orders on one event loop. Placing and settling each gather requests of their own."""
+
+    def __init__(self, database: Database, settings: Settings, gateway: Gateway, breaker: Breaker) -> None:
+        self._gateway = gateway
+        self._breaker = breaker
+        self._budget_s = settings.gateway_timeout
+        self._placing: Gatherer[PlaceOrder, Outcome] = Gatherer("place", Placement(database, settings).place)
+        self._settling: Gatherer[Settle, Settled] = Gatherer("settle", Settlement(database, settings).settle)
+
+    async def order(self, request: PlaceOrder, answer: Callable[[OrderSnapshot], Answer]) -> Replay:
+        """Places, charges and settles, and gives the answer that is stored for the key; `replayed` if it is not the first.
+
+        Raises OrderkitError where nothing was kept. After the placement anything may be lost without harm: the sweep
+        takes the payment up when its lease ends.
+        """
+        placed = await self._placing.submit(request)
+        if isinstance(placed, Replay):
+            return placed
+        if isinstance(placed, Abandoned):
+            settled = await self._settling.submit(Settle(placed.resource_id, answer=answer))
+            return _stored(settled, replayed=True)
+        if request.answer_at_once is not None:
+            return Replay(placed.id, request.answer_at_once(placed), replayed=False)
+        result, attempts = await charging.charge(
+            self._gateway,
+            self._breaker,
+            key=placed.payment_id,
+            amount=placed.total,
+            currency=placed.currency,
+            method=placed.payment_method,
+            made=0,
+            budget_s=self._budget_s,
+        )
+        settled = await self._settling.submit(
+            Settle(placed.id, result, attempts, answer=answer, items=placed.items, request_id=request.request_id)
+        )
+        return _stored(settled, replayed=False)
+
+    def close(self) -> None:
+        """Waits for the transactions under way."""
+        self._placing.close()
+        self._settling.close()
+
+
+def _stored(settled: Settled, *, replayed: bool) -> Replay:
+    assert settled.answer is not None  # noqa: S101 - settling with `answer` always gives one
+    return Replay(settled.order.id, settled.answer, replayed=replayed)

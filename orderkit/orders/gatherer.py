@@ -1,0 +1,63 @@
+"""Sharing a transaction. While one is under way, what arrives waits and goes together in the next.
+
+There is no timer: idle, a request starts at once and waits for nobody; busy, the batch is whatever came meanwhile. A commit
+costs the same for one order and for sixty-four, and so do the round trips.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+MAX_BATCH = 64
+
+
+class Gatherer(Generic[In, Out]):
+    """Runs `act` on lists of what was submitted, one list at a time, in a thread of its own.
+
+    `act` answers one outcome for each member, in order; an outcome that is an exception is raised to its submitter only.
+    If `act` itself raises, every member of that list gets the error. Belongs to one event loop.
+    """
+
+    def __init__(self, name: str, act: Callable[[Sequence[In]], Sequence[Out | Exception]]) -> None:
+        self._act = act
+        self._waiting: deque[tuple[In, asyncio.Future[Out]]] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._busy = False
+
+    async def submit(self, item: In) -> Out:
+        """The outcome of `item`. A caller that is cancelled no longer waits; its item is still acted on."""
+        future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if not self._busy:
+            self._next()
+        return await future
+
+    def _next(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+        self._busy = bool(batch)
+        if batch:
+            done = asyncio.get_running_loop().run_in_executor(self._thread, self._act, [item for item, _ in batch])
+            done.add_done_callback(lambda done: self._deliver([future for _, future in batch], done))
+
+    def _deliver(self, futures: Sequence[asyncio.Future[Out]], done: asyncio.Future[Sequence[Out | Exception]]) -> None:
+        self._next()  # first of all, so that the thread is never idle while there is work
+        failed = done.exception()
+        outcomes: Sequence[Out | BaseException] = [failed] * len(futures) if failed else done.result()
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    def close(self) -> None:
+        """Waits for the list under way."""
+        self._thread.shutdown(wait=True)

@@ -1,0 +1,278 @@
+"""Placing orders: keys are claimed, lines priced, stock taken and orders written, for a whole list in one transaction.
+
+Nothing here talks to a payment provider. After the commit an order is `pending` and its payment `created`; whoever placed it
+charges and settles, and if they die, the worker's sweep does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
+
+from orderkit import idempotency
+from orderkit.clock import now
+from orderkit.db import Database, insert_rows
+from orderkit.errors import KeyExpired, OrderkitError, Unauthenticated
+from orderkit.idempotency import Abandoned, Answer, KeyId, Replay
+from orderkit.ids import new_id
+from orderkit.inventory import stock
+from orderkit.orders import changes, pricing, snapshot
+from orderkit.orders.batches import in_one_transaction
+from orderkit.orders.models import Order, OrderHistory, OrderItem
+from orderkit.orders.pricing import Line
+from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.orders.states import OrderStatus
+from orderkit.payments.models import Payment, PaymentStatus
+from orderkit.settings import Settings
+
+Outcome = OrderSnapshot | Replay | Abandoned
+"""Placed just now; or placed before, and answered; or placed before by a request that died."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    """A request to place an order. `order_id`, made by the caller, is also the token of its claim on the key.
+
+    With `answer_at_once` the order is answered as it is placed, and the worker charges it.
+    """
+
+    order_id: UUID
+    user_id: UUID
+    idempotency_key: str
+    fingerprint: str
+    items: tuple[Line, ...]
+    payment_method: str
+    expected_total: int | None = None
+    shipping_address: dict[str, Any] | None = None
+    note: str | None = None
+    request_id: str | None = None
+    answer_at_once: Callable[[OrderSnapshot], Answer] | None = None
+
+    @property
+    def key(self) -> KeyId:
+        return KeyId(self.user_id, self.idempotency_key)
+
+
+def location(order_id: UUID) -> str:
+    return f"/orders/{order_id}"
+
+
+class Placement:
+    """Places lists of orders. Thread-safe."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._lease = timedelta(seconds=settings.lease)
+        self._ttl = timedelta(days=settings.idempotency_ttl_days)
+
+    def place(self, members: Sequence[PlaceOrder]) -> list[Outcome | Exception]:
+        """One outcome for each member, in order; errors of a member (OutOfStock, KeyReused, …) are outcomes too."""
+        outcomes = in_one_transaction(self._database, members, self._place)
+        return [
+            self._explained(member, outcome) if isinstance(outcome, IntegrityError) else outcome
+            for member, outcome in zip(members, outcomes, strict=True)
+        ]
+
+    def _place(self, connection: Connection, members: Sequence[PlaceOrder], rerun: bool) -> list[Outcome | Exception]:
+        at = now()
+        outcomes: dict[UUID, Outcome | Exception] = {}
+        if rerun:  # the COMMIT that failed may have happened
+            outcomes.update(snapshot.load(connection, [one.order_id for one in members]))
+        rest = [one for one in members if one.order_id not in outcomes]
+        claimed = self._claim(connection, rest, at, outcomes)
+        placed = _place_claimed(connection, claimed, at, outcomes, lease=self._lease)
+        lost = [one.key for one in claimed if isinstance(outcomes[one.order_id], Exception)]
+        idempotency.release(connection, lost)
+        idempotency.finish(
+            connection, {one.key: one.answer_at_once(order) for one, order in placed if one.answer_at_once is not None}
+        )
+        return [outcomes[one.order_id] for one in members]
+
+    def _claim(
+        self,
+        connection: Connection,
+        members: Sequence[PlaceOrder],
+        at: datetime,
+        outcomes: dict[UUID, Outcome | Exception],
+    ) -> list[PlaceOrder]:
+        """Those members whose keys are theirs now; the others get their outcomes."""
+        firsts: dict[KeyId, PlaceOrder] = {}
+        for one in members:
+            firsts.setdefault(one.key, one)
+        rows = idempotency.claim(
+            connection,
+            (idempotency.Claim(key, one.fingerprint, one.order_id) for key, one in firsts.items()),
+            at=at,
+            lease=self._lease,
+        )
+        mine: list[PlaceOrder] = []
+        for one in members:
+            row = rows.get(one.key)
+            if row is None:  # whoever held the key gave it up between the two statements
+                outcomes[one.order_id] = idempotency.in_use()
+            elif row.resource_id == one.order_id:
+                mine.append(one)
+            else:
+                try:
+                    outcomes[one.order_id] = idempotency.judge(row, one.fingerprint, at=at, ttl=self._ttl, location=location)
+                except OrderkitError as error:
+                    outcomes[one.order_id] = error
+        return mine
+
+    def _explained(self, member: PlaceOrder, error: IntegrityError) -> Exception:
+        """What a broken constraint means: the key's row was forgotten but its order is there, or the user is gone."""
+        with self._database.reading() as session:
+            of_key = select(snapshot._orders.c.id).where(
+                snapshot._orders.c.user_id == member.user_id, snapshot._orders.c.idempotency_key == member.idempotency_key
+            )
+            order_id = session.connection().execute(of_key).scalar()
+        if order_id is not None:
+            return KeyExpired(
+                "this Idempotency-Key was used too long ago to be answered again; see the order at Location",
+                headers={"Location": location(order_id)},
+            )
+        if "users" in str(error.orig) or "FOREIGN KEY" in str(error.orig):
+            return Unauthenticated("the account of this token no longer exists")
+        return error
+
+
+def _place_claimed(
+    connection: Connection,
+    members: Sequence[PlaceOrder],
+    at: datetime,
+    outcomes: dict[UUID, Outcome | Exception],
+    *,
+    lease: timedelta,
+) -> list[tuple[PlaceOrder, OrderSnapshot]]:
+    """Prices and places those whose keys are theirs, giving stock out in the order of arrival."""
+    if not members:
+        return []
+    products = stock.lock(connection, (line.sku for one in members for line in one.items))
+    left = {sku: product.stock for sku, product in products.items()}
+    placed: list[tuple[PlaceOrder, OrderSnapshot]] = []
+    for one in members:
+        try:
+            quote = pricing.price(one.items, products)
+            pricing.check_expected(quote, one.expected_total)
+            needed = pricing.needs(one.items)
+            pricing.check_stock(needed, left)
+        except OrderkitError as error:
+            outcomes[one.order_id] = error
+            continue
+        for sku, quantity in needed.items():
+            left[sku] -= quantity
+        order = _pending(one, quote, at)
+        outcomes[one.order_id] = order
+        placed.append((one, order))
+    _write(connection, placed, at, lease)
+    stock.change(connection, {sku: left[sku] - product.stock for sku, product in products.items()})
+    return placed
+
+
+def _pending(one: PlaceOrder, quote: pricing.Quote, at: datetime) -> OrderSnapshot:
+    return OrderSnapshot(
+        id=one.order_id,
+        user_id=one.user_id,
+        idempotency_key=one.idempotency_key,
+        status=OrderStatus.PENDING.value,
+        currency=quote.currency,
+        total=quote.total,
+        shipping_address=one.shipping_address,
+        note=one.note,
+        version=1,
+        created_at=at,
+        updated_at=at,
+        payment_id=new_id(),
+        payment_status=PaymentStatus.CREATED.value,
+        payment_method=one.payment_method,
+        provider_reference=None,
+        payment_attempts=0,
+        refunded=0,
+        items=quote.lines,
+    )
+
+
+def _write(
+    connection: Connection, placed: Sequence[tuple[PlaceOrder, OrderSnapshot]], at: datetime, lease: timedelta
+) -> None:
+    write_orders(connection, [order for _, order in placed])
+    first = [
+        changes.Change(order, OrderStatus.PENDING, "placed", actor_id=one.user_id, request_id=one.request_id)
+        for one, order in placed
+    ]
+    insert_rows(connection, OrderHistory, [changes.history_row(change, None, 1, at) for change in first])
+    # The request charges at once and needs less than its lease; only then may the sweep take it for dead.
+    write_payments(
+        connection, [order for _, order in placed], [at if one.answer_at_once else at + lease for one, _ in placed]
+    )
+
+
+def write_orders(connection: Connection, orders: Sequence[OrderSnapshot]) -> None:
+    """Inserts orders and their lines."""
+    insert_rows(
+        connection,
+        Order,
+        [
+            {
+                "id": order.id,
+                "user_id": order.user_id,
+                "idempotency_key": order.idempotency_key,
+                "status": order.status,
+                "currency": order.currency,
+                "total": order.total,
+                "shipping_address": order.shipping_address,
+                "note": order.note,
+                "version": order.version,
+                "created_at": order.created_at,
+                "updated_at": order.updated_at,
+            }
+            for order in orders
+        ],
+    )
+    insert_rows(
+        connection,
+        OrderItem,
+        [
+            {
+                "order_id": order.id,
+                "line": number,
+                "sku": line.sku,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+                "line_total": line.line_total,
+            }
+            for order in orders
+            for number, line in enumerate(order.lines, start=1)
+        ],
+    )
+
+
+def write_payments(connection: Connection, orders: Sequence[OrderSnapshot], run_at: Sequence[datetime]) -> None:
+    """Inserts the one payment of each order, to be looked at by the sweep from its `run_at` on."""
+    insert_rows(
+        connection,
+        Payment,
+        [
+            {
+                "id": order.payment_id,
+                "order_id": order.id,
+                "status": order.payment_status,
+                "method": order.payment_method,
+                "amount": order.total,
+                "currency": order.currency,
+                "refunded": order.refunded,
+                "attempts": order.payment_attempts,
+                "run_at": due,
+                "created_at": order.created_at,
+                "updated_at": order.updated_at,
+            }
+            for order, due in zip(orders, run_at, strict=True)
+        ],
+    )

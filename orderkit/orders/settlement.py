@@ -1,0 +1,177 @@
+"""Settling payments: what the provider said becomes what the order is. One compare-and-set under the order's lock, used
+alike by the request that charged, by the worker and by the sweep, so that it does not matter who comes first or twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from loguru import logger
+from sqlalchemy import Connection
+
+from orderkit import idempotency, retry
+from orderkit.clock import now
+from orderkit.db import Database, update_rows
+from orderkit.errors import NotFound
+from orderkit.idempotency import Answer, KeyId
+from orderkit.inventory import stock
+from orderkit.orders import changes, pricing, refunds, snapshot
+from orderkit.orders.batches import in_one_transaction
+from orderkit.orders.changes import Change
+from orderkit.orders.pricing import PricedLine
+from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.orders.states import OrderStatus
+from orderkit.payments.charging import Attempt
+from orderkit.payments.gateways import Captured, ChargeResult, Declined, Unknown, Voided, VoidResult
+from orderkit.payments.models import UNRESOLVED, Payment, PaymentStatus
+from orderkit.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of an order's payment. Without a `result` nothing changes and the order is answered as it stands.
+
+    Only requests pass `answer`: it makes the answer that is stored for the key if none is there yet. `items` spares a query
+    where the caller has the lines at hand.
+    """
+
+    order_id: UUID
+    result: ChargeResult | VoidResult | None = None
+    attempts: Sequence[Attempt] = ()
+    answer: Callable[[OrderSnapshot], Answer] | None = None
+    items: tuple[PricedLine, ...] | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The order as it stands after settling and, for requests, the stored answer."""
+
+    order: OrderSnapshot
+    answer: Answer | None
+
+
+class Settlement:
+    """Settles lists of payments. Thread-safe."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def settle(self, members: Sequence[Settle]) -> list[Settled | Exception]:
+        """One outcome for each member, in order."""
+        return in_one_transaction(self._database, members, self._settle)
+
+    def _settle(self, connection: Connection, members: Sequence[Settle], _rerun: bool) -> list[Settled | Exception]:
+        at = now()
+        orders = snapshot.lock(connection, [one.order_id for one in members])
+        for one in members:
+            if one.order_id in orders and one.items is not None:
+                orders[one.order_id].items = one.items
+        work = _Work()
+        for one in members:
+            if one.order_id in orders:
+                self._decide(work, orders[one.order_id], one, at)
+        work.write(connection, at)
+        self._load_lines_to_answer(connection, members, orders)
+        answers = idempotency.finish(connection, _answers(members, orders))
+        return [
+            Settled(order, answers.get(order.key))
+            if (order := orders.get(one.order_id))
+            else NotFound(f"there is no order {one.order_id}")
+            for one in members
+        ]
+
+    def _decide(self, work: _Work, order: OrderSnapshot, one: Settle, at: datetime) -> None:
+        work.attempts += [(order.payment_id, attempt) for attempt in one.attempts]
+        if order.payment_status not in UNRESOLVED:
+            if isinstance(one.result, Captured) and order.payment_status != PaymentStatus.CAPTURED:
+                logger.error("payment {} is {} but the provider captured it", order.payment_id, order.payment_status)
+            return
+        if one.result is None:
+            return
+        order.payment_attempts += len(one.attempts)
+        due = at
+        match one.result:
+            case Captured(reference):
+                order.payment_status, order.provider_reference = PaymentStatus.CAPTURED.value, reference
+                self._captured(work, order, one, at)
+            case Declined(code):
+                order.payment_status = PaymentStatus.DECLINED.value
+                work.fail(order, one, f"payment declined: {code}")
+            case Voided():
+                order.payment_status = PaymentStatus.VOIDED.value
+                work.fail(order, one, "payment voided: the provider never confirmed it")
+            case Unknown():
+                order.payment_status = PaymentStatus.UNKNOWN.value
+                settings = self._settings
+                due += retry.delay(max(order.payment_attempts, 1), base=settings.retry_base, cap=settings.retry_cap)
+        work.payments[order.id] = {
+            "id": order.payment_id,
+            "status": order.payment_status,
+            "provider_reference": order.provider_reference,
+            "attempts": order.payment_attempts,
+            "run_at": due,
+            "woken_at": None,
+            "updated_at": at,
+        }
+
+    def _captured(self, work: _Work, order: OrderSnapshot, one: Settle, at: datetime) -> None:
+        """Paid; unless the order was cancelled meanwhile, or the capture was found only when it was to be voided."""
+        late = any(attempt.operation == "void" for attempt in one.attempts)
+        if order.status == OrderStatus.PENDING and late:
+            work.changes.append(Change(order, OrderStatus.CANCELLED, "payment confirmed too late; refunded"))
+            work.give_back.append(order)
+        elif order.status == OrderStatus.PENDING:
+            work.changes.append(Change(order, OrderStatus.PAID, "payment captured", request_id=one.request_id))
+            return
+        work.refund.append(order)
+
+    def _load_lines_to_answer(
+        self, connection: Connection, members: Sequence[Settle], orders: dict[UUID, OrderSnapshot]
+    ) -> None:
+        asked = [orders[one.order_id] for one in members if one.answer is not None and one.order_id in orders]
+        snapshot.load_lines(connection, asked)
+
+
+def _answers(members: Sequence[Settle], orders: dict[UUID, OrderSnapshot]) -> dict[KeyId, Answer]:
+    return {
+        order.key: one.answer(order)
+        for one in members
+        if one.answer is not None and (order := orders.get(one.order_id)) is not None
+    }
+
+
+class _Work:
+    """What one settlement will write, gathered first so that each table is written once."""
+
+    def __init__(self) -> None:
+        self.payments: dict[UUID, dict[str, Any]] = {}
+        self.attempts: list[tuple[UUID, Attempt]] = []
+        self.changes: list[Change] = []
+        self.give_back: list[OrderSnapshot] = []
+        self.refund: list[OrderSnapshot] = []
+
+    def fail(self, order: OrderSnapshot, one: Settle, reason: str) -> None:
+        """No money came. A cancelled order stays so, and gave its stock back when it was cancelled."""
+        if order.status == OrderStatus.PENDING:
+            self.changes.append(Change(order, OrderStatus.PAYMENT_FAILED, reason, request_id=one.request_id))
+            self.give_back.append(order)
+
+    def write(self, connection: Connection, at: datetime) -> None:
+        unresolved = {"status": tuple(status.value for status in UNRESOLVED)}
+        update_rows(connection, Payment, list(self.payments.values()), only_if=unresolved)
+        refunds.record_attempts(connection, self.attempts)
+        changes.apply(connection, self.changes, at=at)
+        for order in self.refund:
+            refunds.queue_rest(connection, order, "the order was cancelled", at=at)
+        snapshot.load_lines(connection, self.give_back)
+        returned: Counter[str] = Counter()
+        for order in self.give_back:
+            returned.update(pricing.needs(order.lines))
+        stock.give_back(connection, returned)

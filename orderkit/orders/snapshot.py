@@ -1,0 +1,107 @@
+"""An order with its lines and its payment, as one value: what answers, events and decisions are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from orderkit.db import any_of
+from orderkit.idempotency import KeyId
+from orderkit.orders.models import Order, OrderItem
+from orderkit.orders.pricing import PricedLine
+from orderkit.payments.models import Payment
+
+_orders = Order.__table__  # type: ignore[attr-defined]
+_payments = Payment.__table__  # type: ignore[attr-defined]
+_items = OrderItem.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True)
+class OrderSnapshot:
+    """An order as it stands. Amounts are minor units of `currency`; `items` is None until lines were loaded."""
+
+    id: UUID
+    user_id: UUID
+    idempotency_key: str
+    status: str
+    currency: str
+    total: int
+    shipping_address: dict[str, Any] | None
+    note: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    payment_id: UUID
+    payment_status: str
+    payment_method: str
+    provider_reference: str | None
+    payment_attempts: int
+    refunded: int
+    items: tuple[PricedLine, ...] | None = None
+
+    @property
+    def key(self) -> KeyId:
+        return KeyId(self.user_id, self.idempotency_key)
+
+    @property
+    def lines(self) -> tuple[PricedLine, ...]:
+        assert self.items is not None, "lines were not loaded"  # noqa: S101 - a bug, not an input
+        return self.items
+
+
+COLUMNS = (
+    *(c for c in _orders.c),
+    _payments.c.id.label("payment_id"),
+    _payments.c.status.label("payment_status"),
+    _payments.c.method.label("payment_method"),
+    _payments.c.provider_reference,
+    _payments.c.attempts.label("payment_attempts"),
+    _payments.c.refunded,
+)
+"""What `of_row` needs of a row of `orders` joined with `payments`."""
+
+WITH_PAYMENT = select(*COLUMNS).join_from(_orders, _payments, _payments.c.order_id == _orders.c.id)
+
+
+def of_row(row: Any) -> OrderSnapshot:
+    """A snapshot, without its lines, of a row that begins with COLUMNS."""
+    return OrderSnapshot(**{name: row._mapping[name] for name in _FIELDS})
+
+
+_FIELDS = tuple(name for name in OrderSnapshot.__dataclass_fields__ if name != "items")
+
+
+def lock(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderSnapshot]:
+    """Locks those orders, in the order of their ids, and their payments; snapshots without lines.
+
+    Both tables are locked, because PostgreSQL rereads after a wait only the rows that it locks: a payment that is merely
+    joined would be as old as the statement.
+    """
+    found = WITH_PAYMENT.where(any_of(connection, _orders.c.id, order_ids)).order_by(_orders.c.id)
+    return {row.id: of_row(row) for row in connection.execute(found.with_for_update(key_share=True))}
+
+
+def load(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderSnapshot]:
+    """Snapshots with lines, unlocked, of those orders that exist."""
+    found = connection.execute(WITH_PAYMENT.where(any_of(connection, _orders.c.id, order_ids)))
+    snapshots = {row.id: of_row(row) for row in found}
+    load_lines(connection, list(snapshots.values()))
+    return snapshots
+
+
+def load_lines(connection: Connection, snapshots: Sequence[OrderSnapshot]) -> None:
+    """Fills in the lines of those snapshots that have none yet."""
+    bare = {one.id: one for one in snapshots if one.items is None}
+    if not bare:
+        return
+    lines: dict[UUID, list[PricedLine]] = {order_id: [] for order_id in bare}
+    found = any_of(connection, _items.c.order_id, list(bare))
+    for row in connection.execute(select(_items).where(found).order_by(_items.c.order_id, _items.c.line)):
+        lines[row.order_id].append(PricedLine(row.sku, row.name, row.quantity, row.unit_price, row.line_total))
+    for order_id, snapshot in bare.items():
+        snapshot.items = tuple(lines[order_id])

@@ -1,0 +1,110 @@
+"""Money asked for, taken and given back. A payment holds a bare `order_id`: payments know nothing of orders."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, Text, text
+from sqlmodel import Field
+
+from orderkit.clock import now
+from orderkit.db import Table, UtcDateTime
+from orderkit.ids import new_id
+from orderkit.money import MAX_AMOUNT
+
+
+class PaymentStatus(StrEnum):
+    CREATED = "created"
+    UNKNOWN = "unknown"
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    VOIDED = "voided"
+    IMPORTED = "imported"
+
+
+UNRESOLVED = (PaymentStatus.CREATED, PaymentStatus.UNKNOWN)
+_UNRESOLVED_SQL = text("status IN ('created', 'unknown')")
+
+
+class RefundStatus(StrEnum):
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Payment(Table, table=True):
+    """The one payment of an order. Its id is the idempotency key at the provider.
+
+    `run_at` is when the sweep may next act on it while it is unresolved; `woken_at` when the loop last woke a task for it.
+    `refunded` is what has been promised back in refunds that have not failed, kept here so that the database itself
+    refuses more than was taken.
+    """
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({', '.join(repr(s.value) for s in PaymentStatus)})", name="status_known"),
+        CheckConstraint(f"amount BETWEEN 0 AND {MAX_AMOUNT}", name="amount_in_bounds"),
+        CheckConstraint("refunded BETWEEN 0 AND amount", name="refunded_at_most_amount"),
+        CheckConstraint("refunded = 0 OR status IN ('captured', 'imported')", name="refunded_only_if_taken"),
+        CheckConstraint("(status = 'captured') = (provider_reference IS NOT NULL)", name="captured_has_reference"),
+        Index("ix_payments_due", "run_at", postgresql_where=_UNRESOLVED_SQL, sqlite_where=_UNRESOLVED_SQL),  # the sweep
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    order_id: UUID = Field(foreign_key="orders.id", unique=True)
+    status: str = Field(default=PaymentStatus.CREATED, sa_type=Text)
+    method: str = Field(sa_type=Text)
+    amount: int = Field(sa_type=BigInteger)
+    currency: str = Field(sa_type=Text)
+    refunded: int = Field(default=0, sa_type=BigInteger)
+    provider_reference: str | None = Field(default=None, sa_type=Text)
+    attempts: int = Field(default=0, sa_type=Integer)
+    run_at: datetime = Field(sa_type=UtcDateTime)
+    woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class PaymentAttempt(Table, table=True):
+    """One call to the provider about a payment: what was asked, what came back, how long it took."""
+
+    __tablename__ = "payment_attempts"
+    __table_args__ = (Index("ix_payment_attempts_payment_id_started_at", "payment_id", "started_at"),)  # a timeline
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    payment_id: UUID = Field(foreign_key="payments.id")
+    number: int = Field(sa_type=Integer)
+    operation: str = Field(sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    detail: str | None = Field(default=None, sa_type=Text)
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    duration_ms: int = Field(sa_type=Integer)
+
+
+class Refund(Table, table=True):
+    """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({', '.join(repr(s.value) for s in RefundStatus)})", name="status_known"),
+        CheckConstraint("amount > 0", name="amount_positive"),
+        Index("ix_refunds_payment_id", "payment_id"),  # the refunds of a payment
+        Index(
+            "ix_refunds_due", "run_at", postgresql_where=text("status = 'pending'"), sqlite_where=text("status = 'pending'")
+        ),  # the sweep
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    payment_id: UUID = Field(foreign_key="payments.id")
+    amount: int = Field(sa_type=BigInteger)
+    currency: str = Field(sa_type=Text)
+    reason: str = Field(sa_type=Text)
+    status: str = Field(default=RefundStatus.PENDING, sa_type=Text)
+    provider_reference: str | None = Field(default=None, sa_type=Text)
+    attempts: int = Field(default=0, sa_type=Integer)
+    run_at: datetime = Field(sa_type=UtcDateTime)
+    woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)

@@ -1,0 +1,163 @@
+"""Every setting, checked at start. All problems are told at once, and nothing starts half configured."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from orderkit.errors import ConfigurationError
+
+PREFIX = "ORDERKIT_"
+MIN_SECRET_CHARACTERS = 32
+
+
+def _database_url(url: str) -> str:
+    """`postgres://` and `postgresql://` both mean PostgreSQL through psycopg."""
+    for scheme in ("postgres://", "postgresql://"):
+        if url.startswith(scheme):
+            url = "postgresql+psycopg://" + url.removeprefix(scheme)
+    try:
+        backend = make_url(url).get_backend_name()
+    except ArgumentError:
+        raise ValueError("is not a database URL; try postgresql://user:password@host/name or sqlite:///file.db") from None
+    if backend not in ("sqlite", "postgresql"):
+        raise ValueError(f"names {backend}; only sqlite and postgresql are supported")
+    return url
+
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Settings(BaseSettings):
+    """The one place of configuration: `ORDERKIT_*` environment variables, else `.env`, else these defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    env: Literal["development", "production"] = Field(
+        "development", description="`production` refuses test providers and a missing or weak secret key."
+    )
+    home: Path = Field(
+        Path(".orderkit"), description="Folder of the default database, the file queue and the development secret key."
+    )
+    database_url: Annotated[str | None, AfterValidator(lambda url: url and _database_url(url))] = Field(
+        None, description="PostgreSQL or SQLite URL. Unset: SQLite in ORDERKIT_HOME."
+    )
+    redis_url: str | None = Field(None, description="Redis for the task queue. Unset: a SQLite file in ORDERKIT_HOME.")
+    secret_key: SecretStr | None = Field(
+        None,
+        description=f"Signs tokens; at least {MIN_SECRET_CHARACTERS} characters. Development keeps a generated one in "
+        "ORDERKIT_HOME; production refuses to start without.",
+    )
+
+    gateway: Literal["builtin", "simulator"] = Field(
+        "builtin", description="Payment provider: in process, or the simulator over HTTP."
+    )
+    carrier: Literal["builtin", "simulator"] | None = Field(
+        None, description="Carrier. Unset: the simulator when the gateway is, else in process."
+    )
+    simulator_url: str = Field("http://127.0.0.1:8090", description="Where the simulator listens.")
+    allow_test_providers: bool = Field(False, description="Lets production run on builtin or simulator providers.")
+
+    db_timeout: Seconds = Field(5.0, description="Seconds a statement or a wait for a lock or connection may take.")
+    db_pool_size: int = Field(10, ge=2, le=100, description="Connections that one process may hold.")
+    gateway_timeout: Seconds = Field(5.0, description="Seconds within which a charge is answered or called unknown.")
+    carrier_timeout: Seconds = Field(5.0, description="Seconds a call to the carrier may take.")
+    carrier_attempts: int = Field(5, ge=1, le=50, description="Bookings tried before a fulfillment is a dead letter.")
+    retry_base: Seconds = Field(0.5, description="First retry after up to this many seconds, then doubled (full jitter).")
+    retry_cap: Seconds = Field(30.0, description="No retry waits longer than this many seconds.")
+    breaker_failures: int = Field(20, ge=1, description="Failures in a row that open a provider's circuit breaker.")
+    breaker_open_for: Seconds = Field(2.0, description="Seconds an open breaker keeps calls back.")
+    lease: Seconds = Field(10.0, description="Seconds a claimed key or fulfillment belongs to whoever claimed it.")
+    payment_void_after: float = Field(
+        900.0, gt=0, description="Seconds after which a payment that is still unknown is voided at the provider."
+    )
+    idempotency_ttl_days: int = Field(30, ge=1, description="Days after which an idempotency key is no longer replayed.")
+    access_token_minutes: int = Field(15, ge=1, le=60, description="Minutes an access token is good for.")
+
+    log_format: Literal["console", "json"] = Field("console", description="Logs for people or for machines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    metrics_token: SecretStr | None = Field(None, description="Bearer token that /metrics asks for. Unset: open.")
+
+    @cached_property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'orderkit.db'}"
+
+    @property
+    def carrier_name(self) -> Literal["builtin", "simulator"]:
+        return self.carrier or self.gateway
+
+    @cached_property
+    def signing_key(self) -> str:
+        """The secret that signs tokens. In development it is made once and kept in `home`, readable by its owner only."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        path = self.home / "secret_key"
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            try:
+                # O_EXCL, so that two processes starting at once agree on one key.
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return path.read_text()
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(48))
+            return path.read_text()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot keep the development secret key in {path} ({error.strerror}); set ORDERKIT_SECRET_KEY or ORDERKIT_HOME"
+            ) from None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment and `.env`; keyword arguments win.
+
+    Raises ConfigurationError that names every problem at once.
+    """
+    problems = [f"{name} is not a setting" for name in _unknown_names(os.environ)]
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        problems += [
+            f"{PREFIX}{str(problem['loc'][0]).upper()} {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
+    else:
+        problems += _production_problems(settings)
+        if not problems:
+            return settings
+    raise ConfigurationError("; ".join(problems) + " (orderkit config show lists all settings)")
+
+
+def _unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted({*environment, *dotenv_values(".env")}):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            yield name
+
+
+def _production_problems(settings: Settings) -> Iterator[str]:
+    if settings.env != "production":
+        return
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
+    if not secret:
+        yield "ORDERKIT_SECRET_KEY is not set; production needs one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    elif len(secret) < MIN_SECRET_CHARACTERS or len(set(secret)) < 10:
+        yield f"ORDERKIT_SECRET_KEY is weak; use at least {MIN_SECRET_CHARACTERS} random characters"
+    if not settings.allow_test_providers:
+        for name, value in (("GATEWAY", settings.gateway), ("CARRIER", settings.carrier_name)):
+            yield (
+                f"ORDERKIT_{name} is {value}, which takes no real money or parcels; "
+                "set ORDERKIT_ALLOW_TEST_PROVIDERS=1 if that is what you want"
+            )
