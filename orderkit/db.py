@@ -34,6 +34,7 @@ from sqlalchemy import (
     create_engine,
     event,
     make_url,
+    or_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -305,6 +306,7 @@ def _pg_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: t
 def _sqlite_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard) -> Any:
     new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
     met = [table.c[name] == new[name] for name in by] 
-    met += [table.c[name].is_(None) if texts is None else table.c[name].in_(texts) for name, texts in guard]
+    # Not IN: SQLAlchemy expands its list for each execution, which executemany cannot have.
+    met += [or_(*(table.c[name] == text for text in texts or (None,))) for name, texts in guard]
     sets = {name: table.c[name] + new[name] if name in add else new[name] for name in columns if name not in by}
     return table.update().where(*met).values(sets)
