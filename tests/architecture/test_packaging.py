@@ -74,6 +74,11 @@ def test_tests_run_on_the_versions_that_the_image_gets() -> None:
     assert {name: ci.get(name) for name in runtime} == runtime
 
 
+def test_the_image_is_built_with_the_build_tools_of_the_lock() -> None:
+    tools = dict(re.findall(r"\b(build|hatchling)==(\S+)", DOCKERFILE))
+    assert tools == {name: locked("ci.txt")[name] for name in ("build", "hatchling")}
+
+
 @pytest.mark.parametrize("name", ["runtime.txt", "ci.txt"])
 def test_lock_pins_by_hash_and_names_no_index(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
