@@ -12,8 +12,7 @@ COPY migrations migrations
 COPY orderkit orderkit
 RUN python -m build --no-isolation --outdir /dist \
     && /opt/orderkit/bin/pip install --no-deps /dist/*.whl \
-    && /opt/orderkit/bin/pip check \
-    && /opt/orderkit/bin/python -m compileall -q /opt/orderkit/lib
+    && /opt/orderkit/bin/pip check
 
 FROM python:3.13-slim
 # A fixed id, so that volumes and policies can name it. The home holds the development secret key, and the database
