@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -87,19 +87,16 @@ class Database:
         self.url = make_url(settings.resolved_database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(settings) if self.is_sqlite else _postgresql_engine(settings)
+        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE") if self.is_sqlite else self.engine
         # SQLite's own waiting sleeps up to 100 ms between tries; threads of one process queue here instead.
         self._writer = threading.Lock()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises. No network call belongs inside."""
-        if not self.is_sqlite:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
-                yield session
-            return
-        with self._writer, Session(self.engine.execution_options(begin="BEGIN IMMEDIATE"), expire_on_commit=False) as session:
-            with session.begin():
-                yield session
+        alone = self._writer if self.is_sqlite else nullcontext()
+        with alone, Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -193,8 +190,10 @@ class StaleRows(RuntimeError):
 # there plain executemany is the cheapest.
 
 
-def insert_rows(connection: Connection, model: type[Table], rows: Sequence[Row], *, skip_existing: bool = False) -> None:
-    """Inserts `rows`, all with the same columns, in the order given. With `skip_existing`, rows whose key is taken are left out."""
+def insert_rows(
+    connection: Connection, model: type[Table], rows: Sequence[Row], *, skip_existing: bool = False
+) -> None:
+    """Inserts `rows`, all with the same columns, in the order given; with `skip_existing`, those whose key is free."""
     if not rows:
         return
     table = model.__table__  # type: ignore[attr-defined]
@@ -287,7 +286,8 @@ def _unnest(table: Any, columns: tuple[str, ...]) -> str:
 @lru_cache(maxsize=256)
 def _pg_insert(table: Any, columns: tuple[str, ...], skip_existing: bool) -> str:
     skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({_unnest(table, columns)}){skip}"
+    values = f"SELECT * FROM unnest({_unnest(table, columns)})"
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) {values}{skip}"  # noqa: S608 - names are the models'; values are bound
 
 
 Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
@@ -297,15 +297,20 @@ Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
 def _pg_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard) -> str:
     sets = ", ".join(f"{name} = {f't.{name} + ' if name in add else ''}d.{name}" for name in columns if name not in by)
     met = [f"t.{name} = d.{name}" for name in by]
-    met += [f"t.{name} IS NULL" if texts is None else f"t.{name} IN ({', '.join(map(repr, texts))})" for name, texts in guard]
+    met += [
+        f"t.{name} IS NULL" if texts is None else f"t.{name} IN ({', '.join(map(repr, texts))})"
+        for name, texts in guard
+    ]
     source = f"unnest({_unnest(table, columns)}) AS d ({', '.join(columns)})"
-    return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {' AND '.join(met)}"
+    return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {' AND '.join(met)}"  # noqa: S608 - as above
 
 
 @lru_cache(maxsize=256)
-def _sqlite_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard) -> Any:
+def _sqlite_update(
+    table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard
+) -> Any:
     new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
-    met = [table.c[name] == new[name] for name in by] 
+    met = [table.c[name] == new[name] for name in by]
     # Not IN: SQLAlchemy expands its list for each execution, which executemany cannot have.
     met += [or_(*(table.c[name] == text for text in texts or (None,))) for name, texts in guard]
     sets = {name: table.c[name] + new[name] if name in add else new[name] for name in columns if name not in by}

@@ -127,7 +127,9 @@ def find(connection: Connection, ids: Sequence[KeyId]) -> dict[KeyId, Any]:
     return {one: rows[one] for one in ids if one in rows}
 
 
-def judge(row: Any, fingerprint: str, *, at: datetime, ttl: timedelta, location: Callable[[UUID], str]) -> Replay | Abandoned:
+def judge(
+    row: Any, fingerprint: str, *, at: datetime, ttl: timedelta, location: Callable[[UUID], str]
+) -> Replay | Abandoned:
     """What a request gets whose key `row` was claimed by another before it.
 
     Raises KeyExpired (with Location), KeyReused, or KeyInUse (with Retry-After).
@@ -148,7 +150,8 @@ def judge(row: Any, fingerprint: str, *, at: datetime, ttl: timedelta, location:
 
 def in_use() -> KeyInUse:
     return KeyInUse(
-        "a request with this Idempotency-Key is still being answered; repeat it in a moment", headers={"Retry-After": "1"}
+        "a request with this Idempotency-Key is still being answered; repeat it in a moment",
+        headers={"Retry-After": "1"},
     )
 
 
@@ -178,5 +181,10 @@ def finish(connection: Connection, answers: dict[KeyId, Answer]) -> dict[KeyId, 
 
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
     """Deletes at most `limit` keys claimed before then. What they made keeps (user, key) unique for ever."""
-    old = select(_table.c.user_id, _table.c.key).where(_table.c.created_at < before).order_by(_table.c.created_at).limit(limit)
+    old = (
+        select(_table.c.user_id, _table.c.key)
+        .where(_table.c.created_at < before)
+        .order_by(_table.c.created_at)
+        .limit(limit)
+    )
     return connection.execute(delete(_table).where(tuple_(_table.c.user_id, _table.c.key).in_(old))).rowcount

@@ -1,10 +1,10 @@
 """All tables. Importing this module completes `Table.metadata`, which migrations and tests compare with the database."""
 
+from orderkit import idempotency
 from orderkit.auth import models as auth
 from orderkit.catalog import models as catalog
 from orderkit.db import Table
 from orderkit.events import models as events
-from orderkit import idempotency
 from orderkit.fulfillment import models as fulfillment
 from orderkit.inventory import models as inventory
 from orderkit.orders import models as orders

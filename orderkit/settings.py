@@ -29,7 +29,9 @@ def _database_url(url: str) -> str:
     try:
         backend = make_url(url).get_backend_name()
     except ArgumentError:
-        raise ValueError("is not a database URL; try postgresql://user:password@host/name or sqlite:///file.db") from None
+        raise ValueError(
+            "is not a database URL; try postgresql://user:password@host/name or sqlite:///file.db"
+        ) from None
     if backend not in ("sqlite", "postgresql"):
         raise ValueError(f"names {backend}; only sqlite and postgresql are supported")
     return url
@@ -42,7 +44,13 @@ class Settings(BaseSettings):
     """The one place of configuration: `ORDERKIT_*` environment variables, else `.env`, else these defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     env: Literal["development", "production"] = Field(
@@ -75,7 +83,9 @@ class Settings(BaseSettings):
     gateway_timeout: Seconds = Field(5.0, description="Seconds within which a charge is answered or called unknown.")
     carrier_timeout: Seconds = Field(5.0, description="Seconds a call to the carrier may take.")
     carrier_attempts: int = Field(5, ge=1, le=50, description="Bookings tried before a fulfillment is a dead letter.")
-    retry_base: Seconds = Field(0.5, description="First retry after up to this many seconds, then doubled (full jitter).")
+    retry_base: Seconds = Field(
+        0.5, description="First retry after up to this many seconds, then doubled (full jitter)."
+    )
     retry_cap: Seconds = Field(30.0, description="No retry waits longer than this many seconds.")
     breaker_failures: int = Field(20, ge=1, description="Failures in a row that open a provider's circuit breaker.")
     breaker_open_for: Seconds = Field(2.0, description="Seconds an open breaker keeps calls back.")
@@ -83,7 +93,9 @@ class Settings(BaseSettings):
     payment_void_after: float = Field(
         900.0, gt=0, description="Seconds after which a payment that is still unknown is voided at the provider."
     )
-    idempotency_ttl_days: int = Field(30, ge=1, description="Days after which an idempotency key is no longer replayed.")
+    idempotency_ttl_days: int = Field(
+        30, ge=1, description="Days after which an idempotency key is no longer replayed."
+    )
     access_token_minutes: int = Field(15, ge=1, le=60, description="Minutes an access token is good for.")
 
     log_format: Literal["console", "json"] = Field("console", description="Logs for people or for machines.")
@@ -152,7 +164,7 @@ def _production_problems(settings: Settings) -> Iterator[str]:
         return
     secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if not secret:
-        yield "ORDERKIT_SECRET_KEY is not set; production needs one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        yield "ORDERKIT_SECRET_KEY is not set; make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
     elif len(secret) < MIN_SECRET_CHARACTERS or len(set(secret)) < 10:
         yield f"ORDERKIT_SECRET_KEY is weak; use at least {MIN_SECRET_CHARACTERS} random characters"
     if not settings.allow_test_providers:

@@ -13,12 +13,13 @@ from orderkit.db import Database, StaleRows, is_transient
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-Act = Callable[[Connection, Sequence[In], bool], list["Out | Exception"]]
-"""Takes a connection in a transaction, the members, and whether this is a rerun after a COMMIT that may have happened."""
 
-
-def in_one_transaction(database: Database, members: Sequence[In], act: Act[In, Out]) -> list[Out | Exception]:
+def in_one_transaction(
+    database: Database, members: Sequence[In], act: Callable[[Connection, Sequence[In], bool], list[Out | Exception]]
+) -> list[Out | Exception]:
     """Runs `act` on all members in one transaction and gives its outcomes.
+
+    `act` takes the connection, the members, and whether this is a rerun after a COMMIT that may have happened.
 
     A deadlock or a lost connection reruns all of them once. A broken constraint reruns them one by one, so that only the
     guilty member fails; its outcome is the database's error.
@@ -36,3 +37,11 @@ def in_one_transaction(database: Database, members: Sequence[In], act: Act[In, O
             if rerun or not is_transient(error):
                 raise
             rerun = True
+
+
+def alone(database: Database, act: Callable[[Connection], Out]) -> Out:
+    """Runs `act` in a transaction of its own, likewise rerun once; what it gives. It must bear a COMMIT that did happen."""
+    [outcome] = in_one_transaction(database, [act], lambda connection, members, _rerun: [members[0](connection)])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -8,7 +8,7 @@ from orderkit.breaker import Breaker
 from orderkit.db import Database
 from orderkit.idempotency import Abandoned, Answer, Replay
 from orderkit.orders.gatherer import Gatherer
-from orderkit.orders.placement import Outcome, PlaceOrder, Placement
+from orderkit.orders.placement import Outcome, Placement, PlaceOrder
 from orderkit.orders.settlement import Settle, Settled, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments import charging

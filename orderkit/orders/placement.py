@@ -73,7 +73,7 @@ class Placement:
 
     def place(self, members: Sequence[PlaceOrder]) -> list[Outcome | Exception]:
         """One outcome for each member, in order; errors of a member (OutOfStock, KeyReused, …) are outcomes too."""
-        outcomes = in_one_transaction(self._database, members, self._place)
+        outcomes: list[Outcome | Exception] = in_one_transaction(self._database, members, self._place)
         return [
             self._explained(member, outcome) if isinstance(outcome, IntegrityError) else outcome
             for member, outcome in zip(members, outcomes, strict=True)
@@ -120,7 +120,9 @@ class Placement:
                 mine.append(one)
             else:
                 try:
-                    outcomes[one.order_id] = idempotency.judge(row, one.fingerprint, at=at, ttl=self._ttl, location=location)
+                    outcomes[one.order_id] = idempotency.judge(
+                        row, one.fingerprint, at=at, ttl=self._ttl, location=location
+                    )
                 except OrderkitError as error:
                     outcomes[one.order_id] = error
         return mine
@@ -129,7 +131,8 @@ class Placement:
         """What a broken constraint means: the key's row was forgotten but its order is there, or the user is gone."""
         with self._database.reading() as session:
             of_key = select(snapshot._orders.c.id).where(
-                snapshot._orders.c.user_id == member.user_id, snapshot._orders.c.idempotency_key == member.idempotency_key
+                snapshot._orders.c.user_id == member.user_id,
+                snapshot._orders.c.idempotency_key == member.idempotency_key,
             )
             order_id = session.connection().execute(of_key).scalar()
         if order_id is not None:

@@ -46,7 +46,8 @@ def price(lines: Sequence[Line], products: Mapping[str, Any]) -> Quote:
     unknown = [n for n, line in enumerate(lines) if line.sku not in products]
     if unknown:
         raise Invalid(
-            "some products do not exist", pointers=[(f"#/items/{n}/sku", f"there is no {lines[n].sku}") for n in unknown]
+            "some products do not exist",
+            pointers=[(f"#/items/{n}/sku", f"there is no {lines[n].sku}") for n in unknown],
         )
     currency = products[lines[0].sku].currency
     strange = [n for n, line in enumerate(lines) if products[line.sku].currency != currency]
@@ -60,7 +61,9 @@ def price(lines: Sequence[Line], products: Mapping[str, Any]) -> Quote:
     priced = tuple(_priced(line, products[line.sku]) for line in lines)
     total = sum(line.line_total for line in priced)
     if total > MAX_AMOUNT:
-        raise Invalid("the total is more than can be counted", pointers=[("#/items", f"the total exceeds {MAX_AMOUNT}")])
+        raise Invalid(
+            "the total is more than can be counted", pointers=[("#/items", f"the total exceeds {MAX_AMOUNT}")]
+        )
     return Quote(priced, currency, total)
 
 
@@ -72,7 +75,8 @@ def check_expected(quote: Quote, expected_total: int | None) -> None:
     """Raises PriceChanged, with the new total, when the customer expected another one."""
     if expected_total is not None and expected_total != quote.total:
         raise PriceChanged(
-            f"the total is {quote.total}, not {expected_total}", facts={"total": quote.total, "currency": quote.currency}
+            f"the total is {quote.total}, not {expected_total}",
+            facts={"total": quote.total, "currency": quote.currency},
         )
 
 
