@@ -15,7 +15,7 @@ Out = TypeVar("Out")
 
 
 def in_one_transaction(
-    database: Database, members: Sequence[In], act: Callable[[Connection, Sequence[In], bool], list[Out | Exception]]
+    database: Database, members: Sequence[In], act: Callable[[Connection, Sequence[In], bool], list[Out]]
 ) -> list[Out | Exception]:
     """Runs `act` on all members in one transaction and gives its outcomes.
 

@@ -1,0 +1,91 @@
+"""Doing what is due for a fulfillment: claim its row, call the carrier, record the answer. No transaction spans the call.
+
+Everything is addressed by row id and may be asked for twice, at once, or in vain: a row that is not due is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from loguru import logger
+from sqlalchemy import Connection
+
+from orderkit.breaker import Breaker
+from orderkit.clock import now
+from orderkit.db import Database
+from orderkit.fulfillment import booking, changes, recalling, shipping
+from orderkit.fulfillment.carriers import Carrier
+from orderkit.orders.batches import alone
+from orderkit.settings import Settings
+
+Out = TypeVar("Out")
+
+
+class Dispatch:
+    """Takes fulfillments to a carrier, and takes them back. Belongs to the event loop that its carrier belongs to."""
+
+    def __init__(self, database: Database, settings: Settings, carrier: Carrier, breaker: Breaker) -> None:
+        self._database = database
+        self._settings = settings
+        self._carrier = carrier
+        self._breaker = breaker
+
+    async def ship(self, fulfillment_id: UUID) -> None:
+        """Books the parcel of a fulfillment that is due; while the breaker is open, puts it off instead."""
+        settings = self._settings
+        claim = await self._transact(partial(shipping.claim, fulfillment_id=fulfillment_id, settings=settings))
+        if claim is None:
+            return
+        if wait_s := self._breaker.acquire():
+            until = now() + timedelta(seconds=wait_s)
+            await self._transact(partial(shipping.postpone, claim=claim, until=until))
+            return
+        result, ms = await booking.book(
+            self._carrier,
+            self._breaker,
+            key=claim.fulfillment_id,
+            order_id=claim.order_id,
+            address=claim.address,
+            amount=claim.amount,
+            currency=claim.currency,
+            attempt=claim.attempts + 1,
+            budget_s=settings.carrier_timeout,
+        )
+        status = await self._transact(
+            partial(shipping.finish, claim=claim, result=result, duration_ms=ms, settings=settings)
+        )
+        logger.bind(
+            order_id=str(claim.order_id),
+            fulfillment_id=str(claim.fulfillment_id),
+            attempt=claim.attempts + 1,
+            outcome=changes.told(result).outcome,
+            status=status or "stale",
+        ).info("fulfillment {}", status or "stale: another worker has it")
+
+    async def recall(self, fulfillment_id: UUID) -> None:
+        """Tells the carrier to forget the parcel of a fulfillment that was stopped, if that is due."""
+        settings = self._settings
+        recall = await self._transact(partial(recalling.claim, fulfillment_id=fulfillment_id, settings=settings))
+        if recall is None:
+            return
+        if wait_s := self._breaker.acquire():
+            until = now() + timedelta(seconds=wait_s)
+            await self._transact(partial(recalling.postpone, recall=recall, until=until))
+            return
+        result, ms = await booking.cancel(
+            self._carrier, self._breaker, key=recall.fulfillment_id, budget_s=settings.carrier_timeout
+        )
+        await self._transact(partial(recalling.finish, recall=recall, result=result, duration_ms=ms, settings=settings))
+        logger.bind(
+            order_id=str(recall.order_id),
+            fulfillment_id=str(recall.fulfillment_id),
+            outcome=changes.told(result).outcome,
+        ).info("booking recalled")
+
+    async def _transact(self, act: Callable[[Connection], Out]) -> Out:
+        return await asyncio.to_thread(alone, self._database, act)
