@@ -1,0 +1,66 @@
+"""The one way orderkit speaks HTTP to others: pooled, with timeouts, and never following a redirect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+MAX_CONNECTIONS = 256
+KEEP_IDLE_S = 4.0
+"""Below the 5 s after which uvicorn hangs up, so that no call is sent into a connection that is just being closed."""
+
+
+def open_session(timeout_s: float) -> aiohttp.ClientSession:
+    """A pool of connections in which no call takes more than `timeout_s` seconds in all.
+
+    Must be called on a running loop, which it then belongs to; whoever opens it closes it.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_IDLE_S),
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `body` is empty where it was not a JSON object."""
+
+    status: int
+    body: dict[str, Any]
+
+    def text(self, name: str) -> str | None:
+        """The member `name` of the body, if it is a text with something in it."""
+        value = self.body.get(name)
+        return value if isinstance(value, str) and value else None
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nothing came back, so what was asked for may or may not have been done."""
+
+    reason: str
+    timed_out: bool
+
+
+async def post_json(
+    session: aiohttp.ClientSession, url: str, body: Mapping[str, object], *, headers: Mapping[str, str]
+) -> Answer | NoAnswer:
+    """One POST, one answer; raises nothing but CancelledError."""
+    try:
+        async with session.post(url, json=body, headers=headers, allow_redirects=False) as response:
+            content = await response.read()
+            status = response.status
+    except TimeoutError:  # before ClientError: aiohttp's timeouts are both
+        return NoAnswer("timed out", timed_out=True)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return NoAnswer(type(error).__name__, timed_out=False)
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        parsed = None
+    return Answer(status, parsed if isinstance(parsed, dict) else {})
