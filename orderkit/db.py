@@ -184,6 +184,9 @@ class StaleRows(RuntimeError):
     """A guarded UPDATE did not meet the rows it was decided on. A bug, or a lock that was not taken."""
 
 
+Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
+
+
 # ── many rows at once ────────────────────────────────────────────────────────────────────────────────────────────────
 # PostgreSQL takes each column as one array literal, `INSERT … SELECT * FROM unnest(…)`: one round trip and one plan for
 # any number of rows, and text is three times cheaper in Python than the driver's list adapter. SQLite is in process, so
@@ -286,11 +289,8 @@ def _unnest(table: Any, columns: tuple[str, ...]) -> str:
 @lru_cache(maxsize=256)
 def _pg_insert(table: Any, columns: tuple[str, ...], skip_existing: bool) -> str:
     skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
-    values = f"SELECT * FROM unnest({_unnest(table, columns)})"
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) {values}{skip}"  # noqa: S608 - names are the models'; values are bound
-
-
-Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
+    into = f"INSERT INTO {table.name} ({', '.join(columns)})"
+    return f"{into} SELECT * FROM unnest({_unnest(table, columns)}){skip}"  # noqa: S608 - names are the models'; values are bound
 
 
 @lru_cache(maxsize=256)

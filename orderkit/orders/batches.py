@@ -15,7 +15,7 @@ Out = TypeVar("Out")
 
 
 def in_one_transaction(
-    database: Database, members: Sequence[In], act: Callable[[Connection, Sequence[In], bool], list[Out]]
+    database: Database, members: Sequence[In], act: Callable[[Connection, Sequence[In], bool], Sequence[Out]]
 ) -> list[Out | Exception]:
     """Runs `act` on all members in one transaction and gives its outcomes.
 
@@ -28,7 +28,7 @@ def in_one_transaction(
     while True:
         try:
             with database.transaction() as session:
-                return act(session.connection(), members, rerun)
+                return [*act(session.connection(), members, rerun)]
         except (IntegrityError, DataError, StaleRows) as error:
             if len(members) == 1:
                 return [error]

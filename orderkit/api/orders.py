@@ -1,0 +1,236 @@
+"""Placing and reading orders."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AfterValidator, Field, ValidationError
+
+from orderkit import idempotency
+from orderkit.api import answers, json_body, pagination, problems
+from orderkit.api.dependencies import Principal, Runtime, current_user, principal, runtime
+from orderkit.auth.models import User
+from orderkit.auth.permissions import allows
+from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound
+from orderkit.idempotency import Replay
+from orderkit.ids import new_id
+from orderkit.money import MAX_AMOUNT
+from orderkit.observability import context, metrics
+from orderkit.orders import reading
+from orderkit.orders.placement import PlaceOrder, location
+from orderkit.orders.pricing import Line
+from orderkit.orders.states import OrderStatus
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+_DIGITS = re.compile(r"(?:\d[ -]?){12,18}\d")
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+
+
+def looks_like_card(text: str) -> bool:
+    """Whether some 13 to 19 digits, spaced or not, pass the Luhn check (ISO/IEC 7812-1) that card numbers pass."""
+    return any(_luhn(re.sub(r"\D", "", found.group())) for found in _DIGITS.finditer(text))
+
+
+def _luhn(digits: str) -> bool:
+    doubled = (int(d) * 2 if n % 2 else int(d) for n, d in enumerate(reversed(digits)))
+    return sum(n - 9 if n > 9 else n for n in doubled) % 10 == 0
+
+
+def _no_card_number(text: str) -> str:
+    if looks_like_card(text):
+        raise ValueError("looks like a card number; never send one here")
+    return text
+
+
+Short = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class LineIn(json_body.Body):
+    sku: Annotated[str, Field(min_length=1, max_length=64)]
+    quantity: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class AddressIn(json_body.Body):
+    name: Short
+    line1: Short
+    line2: Short | None = None
+    city: Short
+    postal_code: Annotated[str, Field(min_length=1, max_length=20)]
+    country: Annotated[str, Field(min_length=2, max_length=60)]
+
+
+class OrderIn(json_body.Body):
+    """`expected_total`, in minor units, makes the order fail rather than cost something else."""
+
+    items: Annotated[list[LineIn], Field(min_length=1, max_length=100)]
+    payment_method: Annotated[str, Field(min_length=1, max_length=64)]
+    expected_total: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | None = None
+    shipping_address: AddressIn | None = None
+    note: Annotated[str, Field(max_length=1000), AfterValidator(_no_card_number)] | None = None
+
+
+def idempotency_key(request: Request) -> str:
+    """The key of the request; quoted (RFC 8941, a string) and bare are the same. Raises KeyMissing and KeyMalformed."""
+    values = request.headers.getlist("idempotency-key")
+    if not values:
+        raise KeyMissing("send an Idempotency-Key header: one new value, such as a UUID, for each new order")
+    if len(values) > 1:
+        raise KeyMalformed("send one Idempotency-Key header, not several")
+    key = values[0].strip(" \t")
+    if quoted := _QUOTED.fullmatch(key):
+        key = re.sub(r'\\(["\\])', r"\1", quoted.group(1))
+    elif key.startswith('"'):
+        raise KeyMalformed("the quotes of the Idempotency-Key do not match")
+    if not _VISIBLE.fullmatch(key):
+        raise KeyMalformed("an Idempotency-Key is 1 to 255 visible ASCII characters")
+    return key
+
+
+def prefers_async(request: Request) -> bool:
+    """Whether the client would rather not wait (RFC 7240)."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(one.split(";")[0].strip().lower() == "respond-async" for one in preferences)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        201: {"model": answers.OrderAnswer, "description": "Paid."},
+        202: {"model": answers.OrderAnswer, "description": "Placed; the payment is settled in the background."},
+        **problems.responses(400, 401, 402, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=json_body.documented(OrderIn)
+    | {
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "description": "One new value for each new order; repeats of it never order, or charge, twice.",
+            },
+            {
+                "name": "Prefer",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "`respond-async` answers 202 at once; the worker charges.",
+            },
+        ]
+    },
+)
+async def place_order(
+    request: Request,
+    who: Annotated[Principal, Depends(principal)],
+    app: Annotated[Runtime, Depends(runtime)],
+) -> Response:
+    """Places an order, charges it, and answers what became of it.
+
+    The body is read by hand: an answer of ready bytes and one validation save 65 µs of the 300 that an order costs.
+    """
+    body = await json_body.read(request)
+    key = idempotency_key(request)
+    wanted = _validated(body)
+    if wanted.payment_method not in app.gateway.methods:
+        raise Invalid(
+            "the payment method is unknown",
+            pointers=[("#/payment_method", f"there is no {wanted.payment_method}")],
+        )
+    request_id = context.request_id()
+    asynchronously = prefers_async(request)
+
+    def answer(order: Any) -> idempotency.Answer:
+        return answers.placed(order, request_id)
+
+    given = await app.checkout.order(
+        PlaceOrder(
+            order_id=new_id(),
+            user_id=who.user_id,
+            idempotency_key=key,
+            fingerprint=idempotency.fingerprint("POST", request.url.path, body),
+            items=tuple(Line(line.sku, line.quantity) for line in wanted.items),
+            payment_method=wanted.payment_method,
+            expected_total=wanted.expected_total,
+            shipping_address=wanted.shipping_address and wanted.shipping_address.model_dump(exclude_none=True),
+            note=wanted.note,
+            request_id=request_id,
+            answer_at_once=answer if asynchronously else None,
+        ),
+        answer,
+    )
+    if not given.replayed:
+        metrics.orders.labels(outcome={201: "paid", 202: "pending", 402: "declined"}[given.answer.status]).inc()
+    return _sent(given, asynchronously and not given.replayed)
+
+
+def _validated(body: Any) -> OrderIn:
+    try:
+        return OrderIn.model_validate(body)
+    except ValidationError as error:
+        raise json_body.invalid(error) from None
+
+
+def _sent(given: Replay, preference_applied: bool) -> Response:
+    headers = {"Location": location(given.resource_id)}
+    if given.answer.status == 402:
+        media_type = "application/problem+json"
+    else:
+        media_type = "application/json"
+        headers["ETag"] = f'"{json.loads(given.answer.body)["version"]}"'
+    if given.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    if preference_applied:
+        headers["Preference-Applied"] = "respond-async"
+    return Response(given.answer.body, given.answer.status, headers, media_type)
+
+
+@router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 404, 422)})
+def get_order(
+    order_id: UUID,
+    user: Annotated[User, Depends(current_user)],
+    app: Annotated[Runtime, Depends(runtime)],
+) -> Response:
+    """One order, to its owner and to staff; for anybody else it does not exist."""
+    with app.database.reading() as session:
+        connection = session.connection()
+        found = reading.find(connection, order_id)
+        if found is None or not (found.user_id == user.id or allows(user, "orders:read")):
+            raise NotFound(f"there is no order {order_id}")
+        (answer,) = answers.orders(connection, [found])
+    return Response(
+        json.dumps(answer, ensure_ascii=False), headers={"ETag": f'"{found.version}"'}, media_type="application/json"
+    )
+
+
+@router.get("", responses={200: {"model": pagination.Page[answers.OrderAnswer]}, **problems.responses(400, 401, 422)})
+def list_orders(
+    user: Annotated[User, Depends(current_user)],
+    app: Annotated[Runtime, Depends(runtime)],
+    paging: Annotated[pagination.Paging, Depends(pagination.paging)],
+    status: Annotated[OrderStatus | None, Query()] = None,
+) -> Response:
+    """Orders, newest first: one's own, or everyone's with `orders:read`."""
+    everyones = allows(user, "orders:read")
+    of = {"list": "orders", "user": None if everyones else str(user.id), "status": status}
+    after = paging.after(of, reading.Position)
+    with app.database.reading() as session:
+        connection = session.connection()
+        found = reading.page(
+            connection,
+            limit=paging.limit + 1,
+            user_id=None if everyones else user.id,
+            status=status,
+            after=after,
+        )
+        shown = found[: paging.limit]
+        items = answers.orders(connection, shown)
+    more = len(found) > paging.limit
+    page = {"items": items, "next_cursor": paging.cursor(of, reading.position(shown[-1])) if more else None}
+    return Response(json.dumps(page, ensure_ascii=False), media_type="application/json")
