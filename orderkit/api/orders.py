@@ -74,6 +74,9 @@ class OrderIn(json_body.Body):
     shipping_address: AddressIn | None = None
     note: Annotated[str, Field(max_length=1000), AfterValidator(_no_card_number)] | None = None
 
+    def address(self) -> dict[str, Any] | None:
+        return None if self.shipping_address is None else self.shipping_address.model_dump(exclude_none=True)
+
 
 def idempotency_key(request: Request) -> str:
     """The key of the request; quoted (RFC 8941, a string) and bare are the same. Raises KeyMissing and KeyMalformed."""
@@ -158,7 +161,7 @@ async def place_order(
             items=tuple(Line(line.sku, line.quantity) for line in wanted.items),
             payment_method=wanted.payment_method,
             expected_total=wanted.expected_total,
-            shipping_address=wanted.shipping_address and wanted.shipping_address.model_dump(exclude_none=True),
+            shipping_address=wanted.address(),
             note=wanted.note,
             request_id=request_id,
             answer_at_once=answer if asynchronously else None,
