@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,9 @@ from sqlmodel import Session
 
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import any_of, update_rows
+from orderkit.db import any_of, insert_rows, update_rows
 from orderkit.errors import Conflict, NotFound
+from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
 
@@ -40,6 +42,21 @@ def give_back(connection: Connection, quantities: Mapping[str, int]) -> None:
     if quantities:
         lock(connection, quantities)
         change(connection, quantities)
+
+
+def pass_through(connection: Connection, quantities: Mapping[str, int], reason: str, *, at: datetime) -> None:
+    """Records at `at` the receipt of what past orders took: it came and went, so the stock stays as it is.
+
+    Locks no product, so that a long import does not hold up the orders of the day.
+    """
+    insert_rows(
+        connection,
+        StockMovement,
+        [
+            {"id": new_id(), "sku": sku, "delta": quantity, "reason": reason, "created_at": at}
+            for sku, quantity in sorted(quantities.items())
+        ],
+    )
 
 
 def move(session: Session, sku: str, delta: int, reason: str, author_id: UUID | None) -> Product:
