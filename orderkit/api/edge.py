@@ -1,0 +1,160 @@
+"""What happens to every request, before any route: ids, the limits of its body, the log line, the numbers, the last resort.
+
+Plain ASGI: Starlette's BaseHTTPMiddleware runs each request in a task of its own, which an order would notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from loguru import logger
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orderkit.api import problems
+from orderkit.errors import BodyTooLarge
+from orderkit.observability import context, metrics
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_WITHIN_S = 10.0
+DISCARD_BYTES = 4 * 1024 * 1024
+DISCARD_WITHIN_S = 2.0
+"""Most clients read no answer before they have sent all; so much of a body too large is read for them, and thrown away."""
+
+CLIENT_GONE = 499
+"""What is logged where a client left before its request was whole; nobody is there to be answered."""
+
+# Most answers are somebody's, so none is kept by a cache that was not asked to by the route.
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_UNLESS_SAID = (b"cache-control", b"no-store")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_QUIET = ("/health/", "/metrics")
+
+
+class Edge:
+    """Wraps the routes of one application. Whatever fails, the answer is a problem document that says which request it is to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        ids = context.begin(_text(headers, b"x-request-id"), _text(headers, b"traceparent"))
+        answer = _Answer(send, ids)
+        body = _Body(receive, headers)
+        refused: Response | None = None
+        try:
+            await body.check_length()
+            await self._app(scope, body.receive, answer.send)
+        except ClientDisconnect:
+            answer.status = answer.status or CLIENT_GONE
+        except BodyTooLarge as error:
+            refused = problems.answer_to(error)
+        except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
+            refused = problems.internal_error(error)
+        if refused and not answer.status:
+            await refused(scope, body.receive, answer.send)
+        _record(scope, answer.status, time.perf_counter() - started)
+
+
+class _Answer:
+    """Adds to the head of an answer what all answers have, and remembers its status; 0 until there is one."""
+
+    def __init__(self, send: Send, ids: context.RequestIds) -> None:
+        self._send = send
+        self._ids = ids
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            head = [
+                *message.get("headers", ()),
+                (b"x-request-id", self._ids.request_id.encode()),
+                (b"traceparent", self._ids.traceparent.encode()),
+                *_ALWAYS,
+            ]
+            if not any(name == b"cache-control" for name, _ in head):
+                head.append(_UNLESS_SAID)
+            message["headers"] = head
+        await self._send(message)
+
+
+class _Body:
+    """Passes a body on, up to its limits of size and time; never holds more than one chunk."""
+
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes]) -> None:
+        self._receive = receive
+        self._headers = headers
+        self._size = 0
+        self._complete = False
+        self._until = 0.0
+
+    async def check_length(self) -> None:
+        """Raises BodyTooLarge when the head already says so."""
+        length = self._headers.get(b"content-length", b"0")
+        if len(length) > 18 or (length.isdigit() and int(length) > MAX_BODY_BYTES):
+            if b"expect" not in self._headers:  # else the client waits to hear whether it should send at all
+                await self._discard()
+            raise _too_large()
+
+    async def receive(self) -> Message:
+        """The next part. Raises BodyTooLarge, and HTTPException 408 for a body that trickles."""
+        if self._complete:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        self._until = self._until or loop.time() + BODY_WITHIN_S
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(
+                408, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", {"Connection": "close"}
+            ) from None
+        self._size += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._size > MAX_BODY_BYTES:
+            await self._discard()
+            raise _too_large()
+        return message
+
+    async def _discard(self) -> None:
+        left = DISCARD_BYTES
+        try:
+            async with asyncio.timeout(DISCARD_WITHIN_S):
+                while left > 0 and not self._complete:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    self._complete = not message.get("more_body", False)
+        except TimeoutError:
+            pass
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"a body has at most {MAX_BODY_BYTES} bytes", headers={"Connection": "close"})
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    """One log line and the numbers. Labels are taken from what exists, so that callers cannot make up new ones."""
+    found = scope.get("route")
+    route = getattr(found, "path", None) or ("static" if scope.get("root_path") else "none")
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    metrics.http_requests.labels(method, route, status).inc()
+    metrics.http_seconds.labels(method, route).observe(seconds)
+    path = scope["path"]
+    logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1)).log(
+        "DEBUG" if path.startswith(_QUIET) else "INFO", "{} {} {}", method, path, status
+    )

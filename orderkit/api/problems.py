@@ -1,0 +1,377 @@
+"""The only table from error code to HTTP: status, title, and what a caller should know and do.
+
+Every error leaves as `application/problem+json` (RFC 9457). `type` is a page of this API, `GET /problems/{code}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
+
+from fastapi import APIRouter, FastAPI, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from loguru import logger
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from orderkit import db
+from orderkit.errors import (
+    BodyMalformed,
+    ConfigurationError,
+    Invalid,
+    NotFound,
+    OrderkitError,
+    Unauthenticated,
+    Unavailable,
+)
+from orderkit.observability import context
+
+MEDIA_TYPE = "application/problem+json"
+MAX_POINTERS = 20
+MAX_POINTER_LENGTH = 200
+RETRY_AFTER_S = 1
+
+
+class Kind(NamedTuple):
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+
+
+KINDS: dict[str, Kind] = {
+    "body_malformed": Kind(
+        400,
+        "Malformed body",
+        "The body is empty, is not UTF-8, is not JSON as RFC 8259 has it, or names a member twice.",
+        "Send one JSON object, or for /token a form.",
+    ),
+    "cursor_invalid": Kind(
+        400,
+        "Invalid cursor",
+        "The cursor was altered, or belongs to another list or to other filters.",
+        "Start again without a cursor, and pass on `next_cursor` unchanged with the same filters.",
+    ),
+    "idempotency_key_missing": Kind(
+        400,
+        "Idempotency-Key missing",
+        "This request makes something that must not be made twice, and came without a key.",
+        "Send an Idempotency-Key header: a new value, such as a UUID, for each new thing.",
+    ),
+    "idempotency_key_malformed": Kind(
+        400,
+        "Idempotency-Key malformed",
+        "The key is empty, too long, has characters other than visible ASCII, or was given twice.",
+        "Send one key of 1 to 255 visible ASCII characters.",
+    ),
+    "unauthenticated": Kind(
+        401,
+        "Not authenticated",
+        "There was no access token, or it is no longer good, or the e-mail address and password do not match.",
+        "Get a token from POST /token and send it as `Authorization: Bearer …`.",
+    ),
+    "payment_declined": Kind(
+        402,
+        "Payment declined",
+        "The provider refused the payment. The order is kept as payment_failed, and its stock was given back.",
+        "Order again under a new Idempotency-Key, with another payment method.",
+    ),
+    "forbidden": Kind(
+        403,
+        "Not allowed",
+        "The account lacks the permission that this needs.",
+        "Ask whoever administers this installation.",
+    ),
+    "not_found": Kind(
+        404,
+        "Not found",
+        "There is nothing under this address, or nothing that this account may see.",
+        "Check the address.",
+    ),
+    "method_not_allowed": Kind(
+        405,
+        "Method not allowed",
+        "The address exists and does not take this method.",
+        "Use a method that the Allow header names.",
+    ),
+    "request_timeout": Kind(
+        408,
+        "The request took too long to arrive",
+        "The body did not arrive in time. Nothing was done.",
+        "Send the request again.",
+    ),
+    "conflict": Kind(
+        409,
+        "Conflict",
+        "The thing exists already, or is not in a state that allows this.",
+        "Look at its present state and decide anew.",
+    ),
+    "idempotency_key_expired": Kind(
+        409,
+        "Idempotency-Key expired",
+        "The key was used so long ago that its answer is no longer kept. What it made exists.",
+        "See what it made at Location. Use a new key for something new.",
+    ),
+    "idempotency_key_in_use": Kind(
+        409,
+        "Idempotency-Key in use",
+        "The first request with this key is still being answered.",
+        "Repeat the request, with the same key, after the seconds in Retry-After.",
+    ),
+    "illegal_transition": Kind(
+        409,
+        "Illegal transition",
+        "From its present state the thing cannot go to the state that was asked for.",
+        "Look at its present state and decide anew.",
+    ),
+    "out_of_stock": Kind(
+        409,
+        "Out of stock",
+        "Less is left than was ordered. Nothing was kept; `skus` names what is short.",
+        "Order less or wait. The same Idempotency-Key can be used again.",
+    ),
+    "price_changed": Kind(
+        409,
+        "Price changed",
+        "The order costs something else than `expected_total`. Nothing was kept; `total` is the new price.",
+        "Show the new total, and order again with it. The same Idempotency-Key can be used again.",
+    ),
+    "body_too_large": Kind(
+        413,
+        "Body too large",
+        "The body is larger than 64 KB. It was not read.",
+        "Send less at once.",
+    ),
+    "unsupported_media_type": Kind(
+        415,
+        "Unsupported media type",
+        "The Content-Type is not the one that this address takes.",
+        "Send application/json, or for /token application/x-www-form-urlencoded.",
+    ),
+    "idempotency_key_reused": Kind(
+        422,
+        "Idempotency-Key reused",
+        "The key was used for another request before.",
+        "Use a new key for a new request, and repeat a request unchanged.",
+    ),
+    "validation_failed": Kind(
+        422,
+        "Validation failed",
+        "The request is well formed and its content cannot be taken; `errors` says what is wrong where.",
+        "Correct what `errors` points at.",
+    ),
+    "internal_error": Kind(
+        500,
+        "Internal error",
+        "Something failed that should not. It was logged under the request id.",
+        "Repeat the request, an order under the same Idempotency-Key. Report the request id if it goes on.",
+    ),
+    "configuration": Kind(
+        500,
+        "Not configured",
+        "This installation is not set up for what was asked. It was logged under the request id.",
+        "Ask whoever runs this installation.",
+    ),
+    "unavailable": Kind(
+        503,
+        "Unavailable",
+        "The database, or something else that is needed, does not answer, or too much is asked at once.",
+        "Repeat the request, an order under the same Idempotency-Key, after the seconds in Retry-After.",
+    ),
+}
+
+OF_THE_EDGE = {405: "method_not_allowed", 408: "request_timeout", 500: "internal_error"}
+"""Codes that no domain raises, because they are about HTTP itself."""
+
+_BY_STATUS = {400: "body_malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 413: "body_too_large"}
+_BY_STATUS |= {
+    409: "conflict",
+    415: "unsupported_media_type",
+    422: "validation_failed",
+    503: "unavailable",
+} | OF_THE_EDGE
+
+
+class Place(BaseModel):
+    """A place in the request, and what is wrong there."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body as a URI fragment, `#/items/0/quantity`; a parameter is `#/query/limit`."
+    )
+    detail: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457). Some codes add members of their own."""
+
+    type: str = Field(description="Where `code` is explained.")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; this is what a program should look at.")
+    request_id: str
+    errors: list[Place] = Field(default_factory=list, description="With status 422.")
+
+
+class Explanation(BaseModel):
+    """What a problem code means and what to do about it."""
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+
+
+def document(error: OrderkitError, request_id: str) -> dict[str, Any]:
+    """The members of the problem document of `error`."""
+    return _document(error.code, error.detail, request_id, pointers=error.pointers, facts=error.facts)
+
+
+def _document(
+    code: str,
+    detail: str,
+    request_id: str,
+    *,
+    pointers: list[tuple[str, str]] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    kind = KINDS[code]
+    members: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    if kind.status == 422:
+        members["errors"] = [{"pointer": where, "detail": what} for where, what in pointers or []]
+    return members | dict(facts or {})
+
+
+def answer(code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request that failed with one of the codes of KINDS."""
+    return _sent(_document(code, detail, context.request_id()), headers)
+
+
+def answer_to(error: OrderkitError) -> Response:
+    """The answer to a request that failed with `error`."""
+    headers = dict(error.headers)
+    if isinstance(error, Unauthenticated):
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    if isinstance(error, Unavailable):
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    if isinstance(error, ConfigurationError):
+        logger.error("not configured: {}", error.detail)
+        return answer(error.code, "this installation is not set up for that", headers=headers)
+    return _sent(document(error, context.request_id()), headers)
+
+
+def _sent(members: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
+    # "replace": a detail may quote what a caller sent, and no error may fail for that.
+    content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return Response(content, members["status"], headers, MEDIA_TYPE)
+
+
+def pointer(loc: tuple[int | str, ...]) -> str:
+    """A place as FastAPI names it, `("body", "items", 0)`, as a JSON pointer (RFC 6901, section 6): `#/items/0`."""
+    steps = loc[1:] if loc[:1] == ("body",) else loc
+    text = "".join("/" + quote(str(step).replace("~", "~0").replace("/", "~1"), errors="replace") for step in steps)
+    return f"#{text}"[:MAX_POINTER_LENGTH]
+
+
+def pointers(problems: Any) -> list[tuple[str, str]]:
+    """Places and reasons from pydantic's list of errors; never what was sent, which may be a secret."""
+    return [
+        (pointer(tuple(one["loc"])), one["msg"].removeprefix("Value error, ")) for one in list(problems)[:MAX_POINTERS]
+    ]
+
+
+async def _orderkit_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, OrderkitError)  # noqa: S101 - for types; it is registered for nothing else
+    return answer_to(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - for types
+    return answer_to(Invalid("the request has values that cannot be taken", pointers=pointers(error.errors())))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - for types
+    if error.status_code == 404:
+        return answer("not_found", "there is nothing under this address")
+    if error.status_code == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        return answer("method_not_allowed", f"this address takes {allowed}", headers={"Allow": allowed})
+    code = _BY_STATUS.get(error.status_code, BodyMalformed.code if error.status_code < 500 else "internal_error")
+    return answer(code, str(error.detail), headers=error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of an address; the route that refused one knows only its own."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and route.methods and pattern.match(request.scope["path"]):
+            methods |= route.methods
+    return methods or {"GET", "HEAD"}  # files, which are mounted
+
+
+async def _unreachable(_request: Request, error: Exception) -> Response:
+    logger.warning("the database does not answer: {}", type(getattr(error, "orig", None) or error).__name__)
+    return answer_to(Unavailable("the database does not answer just now; try again"))
+
+
+def internal_error(error: BaseException) -> Response:
+    """Logs `error` with its traceback; the answer tells nothing of it."""
+    logger.opt(exception=error).error("unexpected {}", type(error).__name__)
+    return answer("internal_error", "something failed that should not; it was logged under the request id")
+
+
+def install(app: FastAPI) -> None:
+    """Lets every error of `app` leave as a problem document. What none of these knows, the edge answers with a 500."""
+    app.add_exception_handler(OrderkitError, _orderkit_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    for unreachable in db.UNREACHABLE:
+        app.add_exception_handler(unreachable, _unreachable)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of the errors that a route answers with, for its `responses`; `describe` sets their media type."""
+    return {status: {"model": Problem, "description": _codes(status)} for status in statuses}
+
+
+def _codes(status: int) -> str:
+    return ", ".join(f"`{code}`" for code, kind in KINDS.items() if kind.status == status)
+
+
+def describe(openapi: dict[str, Any]) -> None:
+    """Corrects FastAPI's document, which has errors as application/json, and a 422 in a format of its own."""
+    schemas = openapi["components"]["schemas"]
+    names = {"HTTPValidationError", Problem.__name__}
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+                if schema.get("$ref", "").rsplit("/", 1)[-1] in names:
+                    response["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+                    response["description"] = _codes(int(status))
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
+router = APIRouter(prefix="/problems", tags=["errors"])
+
+
+@router.get("/{code}", responses=responses(404))
+async def explain_problem(code: Annotated[str, Path(description="The `code` of a problem document.")]) -> Explanation:
+    """What a problem code means and what to do about it."""
+    if code not in KINDS:
+        raise NotFound("there is no such problem code")
+    return Explanation(code=code, **KINDS[code]._asdict())

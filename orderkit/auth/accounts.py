@@ -1,0 +1,104 @@
+"""Accounts: making them, and finding out who someone is. Nothing here tells whether an address is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from orderkit.auth import passwords
+from orderkit.auth.models import CUSTOMER, User
+from orderkit.auth.permissions import ROLES
+from orderkit.db import Database
+from orderkit.errors import Conflict, Invalid
+
+_users = User.__table__  # type: ignore[attr-defined]
+
+
+def normal_email(text: str) -> str:
+    """The one spelling of an address: lower case, ASCII (a domain in IDNA). Raises Invalid for what is no address."""
+    try:
+        # Nothing is mailed, so that admin@localhost is as good as any.
+        found = validate_email(text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        raise Invalid("the e-mail address cannot be taken", pointers=[("#/email", str(error))]) from None
+    return str(found.ascii_email).lower()
+
+
+def register(database: Database, email: str, name: str, password: str) -> User:
+    """Creates a customer and gives it. Takes as long, and looks the same, for an address that is taken.
+
+    In that case nothing is stored, and what is given is nobody. Raises Invalid. Hashes: call it in HashingThreads.
+    """
+    user = User(email=normal_email(email), name=name, password_hash=passwords.hash_password(password))
+    with suppress(Conflict):  # the address's owner, if it is them, can log in
+        _store(database, user)
+    return user
+
+
+def create(database: Database, email: str, name: str, password: str | None, role: str = CUSTOMER) -> User:
+    """Creates a user with any role; without a password nobody can log in as them. Raises Invalid and Conflict. Hashes."""
+    if role not in ROLES:
+        raise Invalid(f"there is no role {role}; roles are {', '.join(ROLES)}")
+    if password is not None and not passwords.MIN_LENGTH <= len(password) <= passwords.MAX_LENGTH:
+        raise Invalid(f"a password has {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters")
+    hashed = None if password is None else passwords.hash_password(password)
+    user = User(email=normal_email(email), name=name, password_hash=hashed, role=role)
+    _store(database, user)
+    return user
+
+
+def _store(database: Database, user: User) -> None:
+    try:
+        with database.transaction() as session:
+            session.add(user)
+            session.flush()
+            session.expunge(user)
+    except IntegrityError as error:
+        if "email" not in str(error.orig):
+            raise
+        raise Conflict(f"there is a user {user.email} already") from None
+
+
+def authenticate(database: Database, email: str, password: str) -> User | None:
+    """The user with this address and password, else None, after the same work. Hashes: call it in HashingThreads."""
+    try:
+        user = find_by_email(database, email)
+    except Invalid:
+        user = None
+    if not passwords.matches(password, user.password_hash if user else None):
+        return None
+    if user and user.password_hash and passwords.is_outdated(user.password_hash):
+        _upgrade(database, user, password)
+    return user
+
+
+def _upgrade(database: Database, user: User, password: str) -> None:
+    fresh = passwords.hash_password(password)
+    old = (_users.c.id == user.id) & (_users.c.password_hash == user.password_hash)
+    with database.transaction() as session:
+        session.connection().execute(_users.update().where(old).values(password_hash=fresh))
+
+
+def find(database: Database, user_id: UUID) -> User | None:
+    with database.reading() as session:
+        return session.get(User, user_id)
+
+
+def find_by_email(database: Database, email: str) -> User | None:
+    """Raises Invalid for what is no address."""
+    with database.reading() as session:
+        return session.scalars(select(User).where(_users.c.email == normal_email(email))).one_or_none()
+
+
+def page(database: Database, *, limit: int, after: str | None = None) -> Sequence[User]:
+    """Users by e-mail address, those after `after`."""
+    query = select(User).order_by(_users.c.email).limit(limit)
+    if after is not None:
+        query = query.where(_users.c.email > after)
+    with database.reading() as session:
+        return session.scalars(query).all()

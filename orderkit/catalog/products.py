@@ -1,0 +1,78 @@
+"""The catalog: what there is, at which price. Stock is `inventory`'s to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from orderkit.catalog.models import Product
+from orderkit.clock import now
+from orderkit.errors import Conflict, Invalid, NotFound
+from orderkit.money import is_currency
+
+_products = Product.__table__  # type: ignore[attr-defined]
+
+MAX_SKU = 64
+
+
+def is_sku(text: str) -> bool:
+    """Whether an SKU may read so: 1 to 64 printable characters, single spaces inside included, and safe in a path.
+
+    Case counts. No slash, and not `.` or `..`, which a client's path would lose.
+    """
+    return (
+        0 < len(text) <= MAX_SKU
+        and text.isprintable()
+        and text == " ".join(text.split())
+        and "/" not in text
+        and text not in (".", "..")
+    )
+
+
+def create(session: Session, *, sku: str, name: str, unit_price: int, currency: str) -> Product:
+    """A new product without stock; `unit_price` in minor units of `currency`. Raises Invalid, and Conflict for a taken SKU."""
+    wrong = []
+    if not is_sku(sku):
+        wrong.append(("#/sku", "an SKU has 1 to 64 printable characters, no slash, and no space at an end"))
+    if not is_currency(currency):
+        wrong.append(("#/currency", "is not an ISO 4217 currency that one can pay with, such as GBP"))
+    if wrong:
+        raise Invalid("the product cannot be taken", pointers=wrong)
+    product = Product(sku=sku, name=name, unit_price=unit_price, currency=currency, stock=0)
+    session.add(product)
+    try:
+        session.flush()
+    except IntegrityError:  # the primary key; everything else was checked above
+        raise Conflict(f"there is a product {sku} already") from None
+    return product
+
+
+def find(session: Session, sku: str) -> Product:
+    """Raises NotFound."""
+    product = session.get(Product, sku) if "\0" not in sku else None
+    if product is None:
+        raise NotFound(f"there is no product {sku[:MAX_SKU]}")
+    return product
+
+
+def change(session: Session, sku: str, *, name: str | None = None, unit_price: int | None = None) -> Product:
+    """Sets what is given. Orders keep the price they were placed at. Raises NotFound."""
+    product = session.get(Product, sku, with_for_update={"key_share": True}) if "\0" not in sku else None
+    if product is None:
+        raise NotFound(f"there is no product {sku[:MAX_SKU]}")
+    product.name = product.name if name is None else name
+    product.unit_price = product.unit_price if unit_price is None else unit_price
+    product.updated_at = now()
+    session.flush()
+    return product
+
+
+def page(session: Session, *, limit: int, after: str | None = None) -> Sequence[Product]:
+    """At most `limit` products by SKU, those after `after`."""
+    query = select(Product).order_by(_products.c.sku).limit(limit)
+    if after is not None:
+        query = query.where(_products.c.sku > after)
+    return session.scalars(query).all()
