@@ -1,0 +1,165 @@
+"""The loop beside the consumer: relays the outbox, and wakes a task for every row that is due. Four times a second.
+
+It sleeps no delays and remembers nothing: what is due is a question to the database, so a worker that starts anew, or next to
+others, just asks it too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event
+from typing import Any
+from uuid import UUID
+
+from huey import Huey
+from loguru import logger
+from sqlalchemy import ColumnElement, Connection, or_, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from orderkit import idempotency
+from orderkit.breaker import Breaker
+from orderkit.clock import now
+from orderkit.fulfillment.models import Fulfillment
+from orderkit.payments.models import Payment, Refund
+from orderkit.settings import Settings
+from orderkit.worker import queue as queues
+from orderkit.worker.relay import BATCH, Relay
+from orderkit.worker.runtime import Runtime
+from orderkit.worker.tasks import Tasks
+
+TURN_S = 0.25
+MAX_BACKOFF_S = 5.0
+WAKE_AGAIN = timedelta(seconds=5)
+"""A task that was lost costs its row this long."""
+
+MAX_WAITING = 400
+"""No more tasks than this wait in the queue: a backlog stays in the database, else it would be woken anew every 5 s."""
+
+RELAYS_A_TURN = 10
+FORGET_EVERY_S = 60.0
+FORGET_AT_ONCE = 1000
+
+_fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
+_payments = Payment.__table__  # type: ignore[attr-defined]
+_refunds = Refund.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Rows that may be due: `where` is the very text of the partial index on `due`, else SQLite would not use it."""
+
+    name: str
+    table: Any
+    due: str
+    where: str
+    breaker: Breaker
+    wake: Callable[[UUID], object]
+
+    def is_due(self, at: datetime) -> tuple[ColumnElement[bool], ...]:
+        columns = self.table.c
+        stale = or_(columns.woken_at.is_(None), columns.woken_at <= at - WAKE_AGAIN)
+        return text(self.where), columns[self.due] <= at, stale  # type: ignore[return-value]
+
+
+def kinds(runtime: Runtime, tasks: Tasks) -> Sequence[Kind]:
+    """The most urgent first: each may take up what the ones before it left of the queue."""
+    gateway, carrier = runtime.gateway_breaker, runtime.carrier_breaker
+    unshipped = "status IN ('queued', 'running', 'retrying')"
+    return (
+        Kind("recalls", _fulfillments, "recall_at", "recall_at IS NOT NULL", carrier, tasks.recall),
+        Kind("payments", _payments, "run_at", "status IN ('created', 'unknown')", gateway, tasks.resolve_payment),
+        Kind("refunds", _refunds, "run_at", "status = 'pending'", gateway, tasks.refund),
+        Kind("fulfillments", _fulfillments, "run_at", unshipped, carrier, tasks.ship),
+    )
+
+
+class Due:
+    """The loop. `run` it on a thread of its own."""
+
+    def __init__(self, runtime: Runtime, queue: Huey, tasks: Tasks, settings: Settings) -> None:
+        self._database = runtime.database
+        self._queue = queue
+        self._kinds = kinds(runtime, tasks)
+        self._relay = Relay(runtime.database)
+        self._key_ttl = timedelta(days=settings.idempotency_ttl_days)
+        self._forget_at = 0.0
+
+    def run(self, stop: Event) -> None:
+        """Turns until `stop`. An outage is logged and waited out; any other error is a bug, and ends the loop with it."""
+        failures = 0
+        while not stop.is_set():
+            failures = 0 if self.turn() else failures + 1
+            stop.wait(min(MAX_BACKOFF_S, TURN_S * 2 ** min(failures, 8)))
+        self._survives("resign", self._relay.resign)
+
+    def turn(self) -> bool:
+        """One turn; whether database and queue answered. Each part gets its chance, whatever befell the others."""
+        done = [self._survives("relay", self._relay_all)]
+        done.append(self._survives("wake", self._wake_all))
+        if time.monotonic() >= self._forget_at:
+            done.append(self._survives("forget keys", self._forget))
+        return all(done)
+
+    def _survives(self, name: str, part: Callable[[], None]) -> bool:
+        try:
+            part()
+        except (SQLAlchemyError, *queues.UNREACHABLE) as error:
+            logger.bind(part=name).warning("the worker's loop goes on without {}: {}", name, type(error).__name__)
+            return False
+        return True
+
+    def _relay_all(self) -> None:
+        for _ in range(RELAYS_A_TURN):
+            if self._relay.turn() < BATCH:
+                return
+
+    def _wake_all(self) -> None:
+        room = MAX_WAITING - self._queue.pending_count()
+        for left, kind in zip(range(len(self._kinds), 0, -1), self._kinds, strict=True):
+            limit = _limit(kind.breaker, room // left)
+            if limit > 0:
+                room -= self.wake(kind, limit)
+
+    def wake(self, kind: Kind, limit: int) -> int:
+        """Puts a task on the queue for at most `limit` rows of a kind that are due and not just woken; how many."""
+        at = now()
+        with self._database.reading() as session:  # most turns find nothing, and nothing is to be locked for that
+            if session.connection().execute(select(kind.table.c.id).where(*kind.is_due(at)).limit(1)).first() is None:
+                return 0
+        with self._database.transaction() as session:
+            woken = _stamp(session.connection(), kind, limit, at)
+        for row_id in woken:
+            kind.wake(row_id)
+        return len(woken)
+
+    def _forget(self) -> None:
+        self._forget_at = time.monotonic() + FORGET_EVERY_S
+        forgotten = FORGET_AT_ONCE
+        while forgotten == FORGET_AT_ONCE:
+            with self._database.transaction() as session:
+                forgotten = idempotency.forget(session.connection(), before=now() - self._key_ttl, limit=FORGET_AT_ONCE)
+
+
+def _limit(breaker: Breaker, room: int) -> int:
+    """None while the provider is left alone; one, the probe, when it may be tried again."""
+    if breaker.open_for_seconds():
+        return 0
+    return room if breaker.state == "closed" else min(room, 1)
+
+
+def _stamp(connection: Connection, kind: Kind, limit: int, at: datetime) -> Sequence[UUID]:
+    """Notes on the rows that somebody was woken for them. Rows that are locked are just being looked after."""
+    table = kind.table
+    due = (
+        select(table.c.id)
+        .where(*kind.is_due(at))
+        .order_by(table.c[kind.due])
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+        .cte("due")
+    )
+    stamped = table.update().where(table.c.id.in_(select(due.c.id))).values(woken_at=at).returning(table.c.id)
+    return connection.execute(stamped).scalars().all()

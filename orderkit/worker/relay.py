@@ -1,0 +1,86 @@
+"""The relay: takes what the outbox says to those who must hear it, events of one order always in their sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from orderkit.clock import now
+from orderkit.db import Database, insert_rows, update_rows
+from orderkit.events import types
+from orderkit.events.models import Lease, OutboxEvent
+from orderkit.fulfillment import recalling, shipping
+from orderkit.ids import new_id
+
+NAME = "relay"
+BATCH = 200
+LEASE = timedelta(seconds=2)
+"""Short, because it keeps nobody from harm: the row lock below does. It only keeps idle relays out of each other's way."""
+
+_events = OutboxEvent.__table__  # type: ignore[attr-defined]
+_leases = Lease.__table__  # type: ignore[attr-defined]
+
+_unsent = (
+    select(_events.c.id, _events.c.order_id, _events.c.type)
+    .where(_events.c.sent_at.is_(None))
+    .order_by(_events.c.order_id, _events.c.sequence)
+)
+
+
+class Relay:
+    """One candidate for the relay. However many there are, one at a time relays: whoever has the lease's row locked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._id = new_id()
+
+    def turn(self) -> int:
+        """Applies at most BATCH events and marks them sent, in one transaction; how many.
+
+        0 when there is nothing to do, or another relay is at it.
+        """
+        with self._database.reading() as session:  # not to take SQLite's write lock four times a second for nothing
+            if session.connection().execute(_unsent.limit(1)).first() is None:
+                return 0
+        with self._database.transaction() as session:
+            connection = session.connection()
+            at = now()
+            if not self._leads(connection, at):
+                return 0
+            events = connection.execute(_unsent.limit(BATCH)).all()
+            _apply(connection, events, at)
+            sent = [{"id": event.id, "sent_at": at} for event in events]
+            update_rows(connection, OutboxEvent, sent, only_if={"sent_at": None})
+            return len(events)
+
+    def resign(self) -> None:
+        """Gives the lease up, so that the next relay need not wait for its end."""
+        with self._database.transaction() as session:
+            mine = (_leases.c.name == NAME) & (_leases.c.holder == self._id)
+            session.connection().execute(_leases.update().where(mine).values(expires_at=now()))
+
+    def _leads(self, connection: Connection, at: datetime) -> bool:
+        """Whether this relay has the lease, which it then keeps locked until the transaction ends."""
+        leases = select(_leases).where(_leases.c.name == NAME)
+        free = leases.with_for_update(skip_locked=True, key_share=True)
+        row = connection.execute(free).first()
+        if row is None and connection.execute(leases).first() is None:
+            insert_rows(connection, Lease, [{"name": NAME, "holder": self._id, "expires_at": at}], skip_existing=True)
+            row = connection.execute(free).first()
+        if row is None or (row.holder != self._id and row.expires_at > at):
+            return False
+        update_rows(connection, Lease, [{"name": NAME, "holder": self._id, "expires_at": at + LEASE}], by=("name",))
+        return True
+
+
+def _apply(connection: Connection, events: Sequence[Any], at: datetime) -> None:
+    """Who must hear of what. Other events concern nobody here.
+
+    All that were paid before all that were cancelled: an order is never paid after it was cancelled, so this keeps the
+    sequence of each, and fulfillments are written and orders locked in ascending order.
+    """
+    shipping.enqueue(connection, [one.order_id for one in events if one.type == types.ORDER_PAID], at=at)
+    recalling.stop_orders(connection, [one.order_id for one in events if one.type == types.ORDER_CANCELLED], at=at)

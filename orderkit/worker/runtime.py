@@ -1,0 +1,74 @@
+"""Everything that one worker process has open: the database, one event loop for all calls to providers, the breakers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import aiohttp
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from loguru import logger
+
+from orderkit import db
+from orderkit.breaker import Breaker
+from orderkit.db import Database
+from orderkit.fulfillment.carriers import open_carrier
+from orderkit.fulfillment.dispatch import Dispatch
+from orderkit.http_client import open_session
+from orderkit.orders.resolution import Resolution
+from orderkit.payments.gateways import open_gateway
+from orderkit.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Shared by all threads of the process; the acts run on the one event loop behind `portal`."""
+
+    database: Database
+    portal: BlockingPortal
+    dispatch: Dispatch
+    resolution: Resolution
+    gateway_breaker: Breaker
+    carrier_breaker: Breaker
+
+    def act(self, act: Callable[[UUID], Awaitable[None]], row_id: str) -> None:
+        """Does `act` for a row and waits for its end. A database that does not answer is logged: the row stays due."""
+        try:
+            self.portal.call(act, UUID(row_id))
+        except db.UNREACHABLE as error:
+            logger.bind(row_id=row_id).warning(
+                "{} left for later, the database does not answer: {}", act.__name__, type(error).__name__
+            )
+
+    def abandon(self) -> None:
+        """Cancels the acts under way; their rows are due again when their leases end."""
+        self.portal.call(self.portal.stop, True)
+
+
+@contextmanager
+def open_runtime(settings: Settings) -> Iterator[Runtime]:
+    """Opens it all; at the end waits for the acts under way, unless they were abandoned, and closes it."""
+    gateway_breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
+    carrier_breaker = Breaker("carrier", settings.breaker_failures, settings.breaker_open_for)
+    database = Database(settings)
+    try:
+        with (
+            start_blocking_portal("asyncio", name="providers") as portal,
+            portal.wrap_async_context_manager(_http(settings)) as http,
+        ):
+            dispatch = Dispatch(database, settings, open_carrier(settings, http), carrier_breaker)
+            resolution = Resolution(database, settings, open_gateway(settings, http), gateway_breaker)
+            yield Runtime(database, portal, dispatch, resolution, gateway_breaker, carrier_breaker)
+    finally:
+        database.dispose()
+
+
+@asynccontextmanager
+async def _http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    session = open_session(max(settings.gateway_timeout, settings.carrier_timeout))
+    try:
+        yield session
+    finally:
+        await session.close()
