@@ -33,8 +33,11 @@ from sqlalchemy import (
     cast,
     create_engine,
     event,
+    func,
     make_url,
     or_,
+    select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -246,6 +249,21 @@ def any_of(connection: Connection, column: Any, values: Collection[Any]) -> Colu
     _kind, encode = _form(column.type)
     literal = bindparam(None, "{" + ",".join(map(encode, values)) + "}", type_=Text)
     return column == any_(cast(literal, postgresql.ARRAY(column.type)))  # type: ignore[no-any-return]
+
+
+def pairs_of(
+    connection: Connection, columns: tuple[Any, Any], pairs: Collection[tuple[Any, Any]]
+) -> ColumnElement[bool]:
+    """`(a, b) IN pairs`, on PostgreSQL as two array literals; either way it rides an index on both columns."""
+    if connection.dialect.name != "postgresql":
+        return tuple_(*columns).in_([tuple(pair) for pair in pairs])
+    literals = []
+    for column, values in zip(columns, zip(*pairs, strict=True), strict=True):
+        _kind, encode = _form(column.type)
+        literal = bindparam(None, "{" + ",".join(map(encode, values)) + "}", type_=Text)
+        literals.append(cast(literal, postgresql.ARRAY(column.type)))
+    wanted = func.unnest(*literals).table_valued("a", "b")
+    return tuple_(*columns).in_(select(wanted.c.a, wanted.c.b))
 
 
 def _quoted(text: str) -> str:

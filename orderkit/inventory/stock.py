@@ -44,11 +44,22 @@ def give_back(connection: Connection, quantities: Mapping[str, int]) -> None:
         change(connection, quantities)
 
 
+def receive(connection: Connection, quantities: Mapping[str, int], reason: str, *, at: datetime) -> None:
+    """Puts pieces of existing products into stock, more than 0 each, and records their receipt."""
+    lock(connection, quantities)
+    change(connection, quantities)
+    _record(connection, quantities, reason, at)
+
+
 def pass_through(connection: Connection, quantities: Mapping[str, int], reason: str, *, at: datetime) -> None:
     """Records at `at` the receipt of what past orders took: it came and went, so the stock stays as it is.
 
     Locks no product, so that a long import does not hold up the orders of the day.
     """
+    _record(connection, quantities, reason, at)
+
+
+def _record(connection: Connection, quantities: Mapping[str, int], reason: str, at: datetime) -> None:
     insert_rows(
         connection,
         StockMovement,

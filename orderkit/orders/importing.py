@@ -56,14 +56,20 @@ class Imported:
     gross_by_country: dict[str, int]
 
 
-def load(path: Path, format_name: str) -> Plan:
-    """Reads and plans the file. Raises Invalid for a file or a format that cannot be read."""
-    source = FORMATS.get(format_name)
-    if source is None:
-        raise Invalid(f"there is no format {format_name}; formats are {', '.join(FORMATS)}")
+def load(path: Path, format_name: str | None = None) -> Plan:
+    """Reads and plans the file; without a name, in the first format whose columns the file has.
+
+    Raises Invalid for a file or a format that cannot be read.
+    """
     file = records.load(path)
+    if format_name is None:
+        format_name = next((one.name for one in FORMATS.values() if set(one.columns) <= set(file.header)), None)
+    if format_name not in FORMATS:
+        known = "; ".join(f"{one.name}: {', '.join(one.columns)}" for one in FORMATS.values())
+        what = f"there is no format {format_name}" if format_name else f"{path} has the columns of no known format"
+        raise Invalid(f"{what} ({known})")
     try:
-        return import_plan.plan(file, source, at=now())
+        return import_plan.plan(file, FORMATS[format_name], at=now())
     except Unfit as unfit:
         raise Invalid(f"{path} {unfit}") from None
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from orderkit.clock import now
-from orderkit.db import Database, any_of, insert_rows, update_rows
+from orderkit.db import Database, any_of, insert_rows, pairs_of, update_rows
 from orderkit.events import outbox, types
 from orderkit.idempotency import KeyId
 from orderkit.ids import new_id
@@ -170,11 +170,8 @@ class PastOrders:
 def _known(connection: Connection, keys: Sequence[KeyId]) -> dict[KeyId, Any]:
     """Rows of id, total and currency of those keys that are orders already."""
     columns = (_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key, _orders.c.total, _orders.c.currency)
-    # Both columns ride the unique index; pairs that nobody asked for are dropped below.
-    found = any_of(connection, _orders.c.user_id, {one.user_id for one in keys})
-    found &= any_of(connection, _orders.c.idempotency_key, {one.key for one in keys})
-    rows = {KeyId(row.user_id, row.idempotency_key): row for row in connection.execute(select(*columns).where(found))}
-    return {key: rows[key] for key in keys if key in rows}
+    found = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), keys)
+    return {KeyId(row.user_id, row.idempotency_key): row for row in connection.execute(select(*columns).where(found))}
 
 
 def _same(one: PastOrder, row: Any) -> bool:

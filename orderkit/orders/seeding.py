@@ -1,0 +1,246 @@
+"""A believable past: orders over many days, with the rhythm of week and year, few products sold often and many seldom, customers
+who come back, some payments declined and some money given back.
+
+The same arguments make the same history, ending with yesterday. Each order's key holds them and its number, so that a second
+run adds nothing, one that was killed is completed, and other arguments add another history beside the first. Orders are made
+and written in batches: memory does not grow with their number. No events are sent, as there is nobody to tell.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import accumulate, islice, pairwise
+from random import Random
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from sqlalchemy import Connection, func, select
+
+from orderkit.auth import enrolment, passwords
+from orderkit.catalog import listing
+from orderkit.catalog.listing import Listed
+from orderkit.catalog.models import Product
+from orderkit.clock import now
+from orderkit.db import Database
+from orderkit.errors import Conflict
+from orderkit.ids import new_id
+from orderkit.inventory import stock
+from orderkit.orders.past import Brought, PastOrder, PastOrders, PastRefund
+from orderkit.orders.pricing import PricedLine
+
+BATCH_ORDERS = 1_000
+USERS_AT_ONCE = 10_000
+PRODUCTS_AT_MOST = 10_000
+OPENING_STOCK = 1_000
+
+_REFUNDS = uuid5(NAMESPACE_URL, "urn:orderkit:seeded-refund")
+_products = Product.__table__  # type: ignore[attr-defined]
+
+# Of a day, by hour in UTC: quiet nights, a rise towards noon, a second one in the evening.
+_HOURS = tuple(accumulate((2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 16, 17, 15, 14, 13, 12, 13, 15, 18, 20, 17, 10, 5)))
+_WEEKDAYS = (1.00, 0.95, 0.95, 1.05, 1.20, 1.35, 1.15)  # from Monday
+_LINES = ((1, 2, 3, 4, 5, 6, 8), tuple(accumulate((34, 26, 17, 10, 6, 4, 3))))
+_QUANTITIES = ((1, 2, 3, 4, 6, 12), tuple(accumulate((62, 20, 8, 5, 3, 2))))
+_DECLINED, _REFUNDED_WHOLE, _REFUNDED_IN_PART = 0.02, 0.02, 0.015
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What to make: that many orders over so many days before today, of so many users; `seed` tells it from others."""
+
+    orders: int = 10_000
+    days: int = 365
+    users: int = 2_000
+    seed: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"seed:{self.seed}:{self.orders}:{self.days}:{self.users}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Who buys and what is sold. `password` is that of the users made just now, None if there are none; it is kept nowhere."""
+
+    users: list[UUID]
+    users_created: int
+    password: str | None
+    products: list[Listed]
+    products_created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    orders_created: int
+    refunds_created: int
+
+
+def email(number: int) -> str:
+    """The address of a seeded user, from 1."""
+    return f"shopper{number}@example.com"
+
+
+def open_shop(database: Database, history: History) -> Shop:
+    """Makes the users that are missing, all with one random password, and products if there are none.
+
+    The password is hashed once: hashing it for each of 2,000 users would take a minute.
+    """
+    password = secrets.token_urlsafe(12)
+    hashed = passwords.hash_password(password)
+    users: list[UUID] = []
+    created = 0
+    for start in range(1, history.users + 1, USERS_AT_ONCE):
+        numbers = range(start, min(start + USERS_AT_ONCE, history.users + 1))
+        with database.transaction() as session:
+            people = {email(number): f"Shopper {number}" for number in numbers}
+            enrolled = enrolment.enrol(session.connection(), people, password_hash=hashed)
+        users += [enrolled.ids[email(number)] for number in numbers]
+        created += enrolled.created
+    with database.transaction() as session:
+        made = _fill_catalog(session.connection(), history)
+        products = _for_sale(session.connection())
+    return Shop(users, created, password if created else None, products, made)
+
+
+def write(database: Database, history: History, shop: Shop, *, progress: Progress = lambda _orders: None) -> Seeded:
+    """Writes those orders of the history that are not there yet."""
+    past = PastOrders(database, reason="seeded", announce=False)
+    orders = refunds = 0
+    every = past_orders(history, shop)
+    while batch := list(islice(every, BATCH_ORDERS)):
+        for outcome in past.bring_in(batch):
+            if isinstance(outcome, Brought):  # else its product's price changed since an earlier run, and it stays
+                orders += outcome.created
+                refunds += outcome.refunds
+        progress(len(batch))
+    return Seeded(orders, refunds)
+
+
+def past_orders(history: History, shop: Shop) -> Iterator[PastOrder]:
+    """The orders of the history, by date."""
+    today = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    maker = _Maker(history, shop)
+    for day, (first, last) in enumerate(pairwise(_orders_before(history, today))):
+        yield from maker.day(day, today - timedelta(days=history.days - day), range(first, last))
+
+
+def _orders_before(history: History, today: datetime) -> list[int]:
+    """How many orders were placed before each day, and at last before today."""
+    total = 0.0
+    so_far = [total]
+    for day in range(history.days):
+        date = today - timedelta(days=history.days - day)
+        # Highest in early December, lowest in early June; and the shop grows by half over its history.
+        season = 1 + 0.35 * math.cos(2 * math.pi * (date.timetuple().tm_yday - 340) / 365.25)
+        growth = 1 + 0.5 * day / history.days
+        noise = Random(f"{history.name}:{day}").uniform(0.85, 1.15)  # noqa: S311 - meant to be repeatable
+        total += _WEEKDAYS[date.weekday()] * season * growth * noise
+        so_far.append(total)
+    return [round(history.orders * part / total) for part in so_far]
+
+
+class _Maker:
+    """Makes the orders of a day; each day has its own generator, so that no day depends on how another was made."""
+
+    def __init__(self, history: History, shop: Shop) -> None:
+        self._history = history
+        self._users = shop.users
+        self._products = list(shop.products)
+        Random(history.seed).shuffle(self._products)  # noqa: S311
+        # Zipf with a flattened head: of 120 products the first twelve make 45 % of the sales.
+        self._popularity = list(accumulate(1 / (rank + 3) for rank in range(len(self._products))))
+
+    def day(self, day: int, date: datetime, numbers: Sequence[int]) -> Iterator[PastOrder]:
+        random = Random(f"{self._history.name}:orders:{day}")  # noqa: S311
+        seconds = sorted(
+            hour * 3600 + random.randrange(3600)
+            for hour in random.choices(range(24), cum_weights=_HOURS, k=len(numbers))
+        )
+        for number, second in zip(numbers, seconds, strict=True):
+            yield self._order(random, number, date + timedelta(seconds=second), self._history.days - day)
+
+    def _order(self, random: Random, number: int, placed_at: datetime, days_left: int) -> PastOrder:
+        lines = self._lines(random)
+        total = sum(line.line_total for line in lines)
+        key = f"{self._history.name}:{number}"
+        fate = random.random()
+        after = random.randrange(1, 15)
+        refunds: tuple[PastRefund, ...] = ()
+        if fate < _REFUNDED_WHOLE + _REFUNDED_IN_PART and after < days_left:
+            amount = total if fate < _REFUNDED_WHOLE else lines[0].line_total
+            at = placed_at + timedelta(days=after)
+            refunds = (PastRefund(uuid5(_REFUNDS, key), amount, at, "returned"),)
+        return PastOrder(
+            order_id=new_id(),
+            # The square of a uniform number: a tenth of the users place a third of the orders.
+            user_id=self._users[int(len(self._users) * random.random() ** 2)],
+            idempotency_key=key,
+            lines=lines,
+            currency=self._products[0].currency,
+            total=total,
+            placed_at=placed_at,
+            method="imported",
+            refunds=refunds,
+            declined=fate > 1 - _DECLINED,
+        )
+
+    def _lines(self, random: Random) -> tuple[PricedLine, ...]:
+        [count] = random.choices(_LINES[0], cum_weights=_LINES[1])
+        chosen = dict.fromkeys(random.choices(range(len(self._products)), cum_weights=self._popularity, k=count))
+        quantities = random.choices(_QUANTITIES[0], cum_weights=_QUANTITIES[1], k=len(chosen))
+        return tuple(
+            PricedLine(product.sku, product.name, quantity, product.unit_price, quantity * product.unit_price)
+            for product, quantity in zip((self._products[index] for index in chosen), quantities, strict=True)
+        )
+
+
+def _for_sale(connection: Connection) -> list[Listed]:
+    """Products with a price, by SKU, in the currency that most have. Raises Conflict if there are none."""
+    priced = _products.c.unit_price > 0
+    most = select(_products.c.currency).where(priced).group_by(_products.c.currency)
+    currency = connection.execute(most.order_by(func.count().desc(), _products.c.currency).limit(1)).scalar()
+    if currency is None:
+        raise Conflict("every product in the catalog is free; give one a price, so that there is something to sell")
+    columns = (_products.c.sku, _products.c.name, _products.c.unit_price, _products.c.currency)
+    found = select(*columns).where(priced, _products.c.currency == currency).order_by(_products.c.sku)
+    products = [Listed(*row) for row in connection.execute(found.limit(PRODUCTS_AT_MOST))]
+    return sorted(products, key=lambda one: one.sku)  # as Python sorts, whatever the database's collation
+
+
+def _fill_catalog(connection: Connection, history: History) -> int:
+    """Lists products and opens their stock if the catalog is empty; how many."""
+    if connection.execute(select(_products.c.sku).limit(1)).first() is not None:
+        return 0
+    products = list(_invented(Random(history.seed)))  # noqa: S311
+    listing.list_missing(connection, products)
+    stock.receive(connection, {one.sku: OPENING_STOCK for one in products}, "opening stock", at=now())
+    return len(products)
+
+
+_VARIETIES = ("Amber", "Birch", "Cobalt", "Dune", "Ember", "Fern", "Garnet", "Hazel", "Indigo", "Juniper")
+_GOODS = {  # name, and the price around which its varieties lie, in pence
+    "tea": ("tea, 100 g", 650),
+    "coffee": ("coffee beans, 250 g", 890),
+    "mug": ("mug", 1100),
+    "teapot": ("teapot", 2900),
+    "tin": ("storage tin", 780),
+    "soap": ("soap", 450),
+    "candle": ("candle", 1250),
+    "bag": ("tote bag", 1600),
+    "notebook": ("notebook", 720),
+    "pens": ("set of pens", 540),
+    "blanket": ("wool blanket", 5900),
+    "lamp": ("desk lamp", 4400),
+}
+
+
+def _invented(random: Random) -> Iterator[Listed]:
+    for good, (name, price) in _GOODS.items():
+        for variety in _VARIETIES:
+            around = round(price * random.uniform(0.8, 1.25) / 10) * 10 - 1
+            yield Listed(f"{variety}-{good}".upper(), f"{variety} {name}", around, "GBP")
