@@ -23,9 +23,11 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that accepts connections from now on; port 0 takes a free one. Raises ConfigurationError if it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        if not 0 <= port <= 65535:
+            raise OSError(0, "not a port")
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise ConfigurationError(
             f"cannot listen on {host} port {port} ({reason}); choose another --host or --port"
         ) from None

@@ -1,0 +1,180 @@
+"""The simulator as a process of its own: killed, restarted and told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from orderkit.errors import ConfigurationError, Unavailable
+from orderkit.fulfillment.carriers import Booked, Failed
+from orderkit.fulfillment.carriers.simulator import SimulatorCarrier
+from orderkit.http_client import open_session
+from orderkit.ids import new_id
+from orderkit.payments.gateways import Captured, Refunded, Unknown, Voided
+from orderkit.payments.gateways.simulator import SimulatorGateway
+from orderkit.serving import listen, serve_until_signalled
+from orderkit.simulator import server
+from orderkit.simulator.app import create_simulator
+
+pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
+RUN = """
+import pathlib, sys
+from orderkit.simulator.server import run
+run("127.0.0.1", int(sys.argv[1]), pathlib.Path(sys.argv[2]))
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(store: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    started = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(port), str(store)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        _wait_for(url)
+        yield started, url
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=1) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            assert time.monotonic() < deadline, "the simulator did not come up"
+            time.sleep(0.05)
+
+
+def ask(act: Callable[[Any], Awaitable[T]], *, timeout_s: float = 5.0) -> T:
+    async def asked() -> T:
+        async with open_session(timeout_s) as http:
+            return await act(http)
+
+    return asyncio.run(asked())
+
+
+def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+    keys = {name: new_id() for name in ("charge", "void", "refund", "flaky", "before", "book")}
+    charge = {"amount": 500, "currency": "GBP", "method": "pm_card_visa", "attempt": 1}
+    flaky = {"order_id": new_id(), "address": {"postal_code": "FAIL-2"}, "amount": 500, "currency": "GBP", "attempt": 1}
+
+    async def before(http: Any, url: str) -> tuple[Captured, Refunded]:
+        gateway, carrier = SimulatorGateway(http, url), SimulatorCarrier(http, url)
+        captured = await gateway.charge(key=keys["charge"], **charge)
+        assert isinstance(captured, Captured)
+        refunded = await gateway.refund(
+            key=keys["refund"], reference=captured.reference, amount=100, currency="GBP", attempt=1
+        )
+        assert isinstance(refunded, Refunded)
+        assert await gateway.void(key=keys["void"], **charge) == Voided()
+        for _ in range(2):
+            assert isinstance(await carrier.book(key=keys["flaky"], **flaky), Failed)
+        async with asyncio.timeout(1.0):
+            await gateway.charge(key=keys["before"], **{**charge, "method": "pm_card_timeout_before_charge"})
+        raise AssertionError("the charge was answered")
+
+    async def after(http: Any, url: str) -> None:
+        gateway, carrier = SimulatorGateway(http, url), SimulatorCarrier(http, url)
+        assert isinstance(await gateway.charge(key=keys["charge"], **charge), Captured)
+        assert await gateway.void(key=keys["void"], **charge) == Voided()
+        assert isinstance(await carrier.book(key=keys["flaky"], **flaky), Booked)
+        late = await gateway.charge(key=keys["before"], **{**charge, "method": "pm_card_timeout_before_charge"})
+        assert isinstance(late, Captured)
+        async with http.get(f"{url}/ledger") as response:
+            ledger = await response.json()
+        assert [entry["key"] for entry in ledger["captures"]] == [str(keys["charge"]), str(keys["before"])]
+        assert [(entry["key"], entry["amount"]) for entry in ledger["refunds"]] == [(str(keys["refund"]), 100)]
+        assert [entry["key"] for entry in ledger["bookings"]] == [str(keys["flaky"])]
+
+    store = tmp_path / "simulator.db"
+    with process(store) as (killed, url):
+        with pytest.raises(TimeoutError):
+            ask(lambda http: before(http, url))
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait(5) == -signal.SIGKILL
+    with process(store) as (_, url):
+        ask(lambda http: after(http, url))
+
+
+def test_sigterm_lets_held_connections_go_and_exits_0(tmp_path: Path) -> None:
+    with process(tmp_path / "simulator.db") as (running, url):
+
+        async def held(http: Any) -> Any:
+            gateway = SimulatorGateway(http, url)
+            asked = {"key": new_id(), "amount": 1, "currency": "GBP", "attempt": 1}
+            call = asyncio.create_task(gateway.charge(**asked, method="pm_card_timeout_before_charge"))
+            await asyncio.sleep(0.5)
+            running.send_signal(signal.SIGTERM)
+            return await call
+
+        started = time.monotonic()
+        cut = ask(held, timeout_s=20.0)
+        assert isinstance(cut, Unknown)
+        assert cut.reason != "timed out"
+        output, _ = running.communicate(timeout=10)
+        assert running.returncode == 0, output
+        assert time.monotonic() - started < 5
+        assert output == b""
+
+
+def test_a_slow_answer_under_way_is_still_given_after_sigterm(tmp_path: Path) -> None:
+    with process(tmp_path / "simulator.db") as (running, url):
+
+        async def slow(http: Any) -> Any:
+            asked = {"key": new_id(), "amount": 1, "currency": "GBP", "attempt": 1}
+            call = asyncio.create_task(SimulatorGateway(http, url).charge(**asked, method="pm_card_slow"))
+            await asyncio.sleep(0.5)
+            running.send_signal(signal.SIGTERM)
+            return await call
+
+        assert isinstance(ask(slow), Captured)
+        assert running.wait(10) == 0
+
+
+def test_a_port_that_is_taken_and_a_store_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigurationError, match=r"cannot listen on .* in use"),
+    ):
+        server.run("127.0.0.1", taken.getsockname()[1], tmp_path / "simulator.db")
+    assert not (tmp_path / "simulator.db").exists()
+    with pytest.raises(ConfigurationError, match="cannot listen on"):
+        listen("127.0.0.1", 70_000)
+    (tmp_path / "not-a-database").write_bytes(b"x" * 4096)
+    for path in (tmp_path / "not-a-database", tmp_path / "not-a-database" / "store.db", tmp_path):
+        with pytest.raises(ConfigurationError, match="cannot keep the simulator's store"):
+            create_simulator(path)
+
+
+def test_an_app_that_does_not_start_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(Unavailable, match="could not start"):
+        serve_until_signalled(broken, host="127.0.0.1", port=0)
+    assert "no" in caplog.text
