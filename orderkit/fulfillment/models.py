@@ -54,7 +54,9 @@ class Fulfillment(Table, table=True):
         CheckConstraint("(status = 'succeeded') = (tracking_number IS NOT NULL)", name="succeeded_has_tracking_number"),
         CheckConstraint("token >= 0", name="token_not_negative"),
         Index("ix_fulfillments_due", "run_at", postgresql_where=_DUE, sqlite_where=_DUE),  # the loop: due or expired
-        Index("ix_fulfillments_recall", "recall_at", postgresql_where=_RECALL_DUE, sqlite_where=_RECALL_DUE),  # the loop
+        Index(
+            "ix_fulfillments_recall", "recall_at", postgresql_where=_RECALL_DUE, sqlite_where=_RECALL_DUE
+        ),  # the loop
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)

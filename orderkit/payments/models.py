@@ -92,7 +92,10 @@ class Refund(Table, table=True):
         CheckConstraint("amount > 0", name="amount_positive"),
         Index("ix_refunds_payment_id", "payment_id"),  # the refunds of a payment
         Index(
-            "ix_refunds_due", "run_at", postgresql_where=text("status = 'pending'"), sqlite_where=text("status = 'pending'")
+            "ix_refunds_due",
+            "run_at",
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
         ),  # the sweep
     )
 

@@ -1,0 +1,42 @@
+"""``orderkit migrate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether the database is up to date; exit 1 if not.")
+    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Only print the SQL.")] = False,
+    to: Annotated[str, typer.Option("--to", metavar="REV", help="The revision to go to, up or down.")] = "head",
+) -> None:
+    """Bring the database to the schema of this version.
+
+    Example: orderkit migrate --check || orderkit migrate
+    """
+    from orderkit import migrating
+    from orderkit.db import Database
+    from orderkit.errors import ConfigurationError
+    from orderkit.settings import load_settings
+
+    database = Database(load_settings())
+    try:
+        if sql:
+            typer.echo(migrating.sql(database, to), nl=False)
+        elif check:
+            try:
+                migrating.require_current(database)
+            except ConfigurationError as error:
+                typer.echo(error.detail, err=True)
+                raise typer.Exit(1) from None
+            typer.echo(f"the database is up to date, at revision {migrating.head()}")
+        else:
+            before, after = migrating.migrate(database, to)
+            told = f"already at revision {after}" if before == after else f"now at revision {after or 'base'}"
+            typer.echo(f"the database is {told}")
+    finally:
+        database.dispose()
