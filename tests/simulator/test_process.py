@@ -121,6 +121,44 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         ask(lambda http: after(http, url))
 
 
+def test_a_kill_amid_many_calls_leaves_every_capture_that_was_answered_and_no_key_twice(tmp_path: Path) -> None:
+    charge = {"amount": 500, "currency": "GBP", "method": "pm_card_visa", "attempt": 1}
+    told: dict[Any, Captured] = {}
+    asked: list[Any] = []
+
+    async def load(http: Any, url: str, running: subprocess.Popen[bytes]) -> None:
+        gateway = SimulatorGateway(http, url)
+
+        async def buyer() -> None:
+            while True:
+                key = new_id()
+                asked.append(key)
+                result = await gateway.charge(key=key, **charge)
+                if not isinstance(result, Captured):
+                    return
+                told[key] = result
+                if len(told) == 300:
+                    running.kill()
+
+        await asyncio.gather(*(buyer() for _ in range(16)))
+
+    async def repeat(http: Any, url: str) -> None:
+        gateway = SimulatorGateway(http, url)
+        assert {key: await gateway.charge(key=key, **charge) for key in told} == told
+        for key in asked:
+            assert isinstance(await gateway.charge(key=key, **charge), Captured)
+        async with http.get(f"{url}/ledger") as response:
+            keys = [entry["key"] for entry in (await response.json())["captures"]]
+        assert sorted(keys) == sorted(map(str, asked))
+
+    store = tmp_path / "simulator.db"
+    with process(store) as (killed, url):
+        ask(lambda http: load(http, url, killed))
+    assert len(told) >= 300
+    with process(store) as (_, url):
+        ask(lambda http: repeat(http, url))
+
+
 def test_sigterm_lets_held_connections_go_and_exits_0(tmp_path: Path) -> None:
     with process(tmp_path / "simulator.db") as (running, url):
 
@@ -159,7 +197,7 @@ def test_a_slow_answer_under_way_is_still_given_after_sigterm(tmp_path: Path) ->
 def test_a_port_that_is_taken_and_a_store_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(ConfigurationError, match=r"cannot listen on .* in use"),
+        pytest.raises(Unavailable, match=r"cannot listen on .* in use"),
     ):
         server.run("127.0.0.1", taken.getsockname()[1], tmp_path / "simulator.db")
     assert not (tmp_path / "simulator.db").exists()
