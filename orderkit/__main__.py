@@ -2,4 +2,5 @@
 
 from orderkit.cli.main import main
 
-main()
+if __name__ == "__main__":  # a worker process started by `serve --workers` imports this module again
+    main()

@@ -12,6 +12,7 @@ import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.staticfiles import StaticFiles
+from loguru import logger
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
@@ -79,6 +80,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # What was loaded stays for good; a collector that does not look at it halves the slowest requests.
         gc.collect()
         gc.freeze()
+        logger.info("ready for requests")
         try:
             yield
         finally:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any
 
 import uvicorn
+from loguru import logger
 from uvicorn.server import HANDLED_SIGNALS
 
 from orderkit.errors import ConfigurationError, Unavailable
@@ -17,10 +23,16 @@ from orderkit.errors import ConfigurationError, Unavailable
 BACKLOG = 2048
 DRAIN_S = 25
 """A request takes 5 s at most, and whoever stops us waits 30 s before it kills."""
+STOPPED_WITHIN_S = DRAIN_S + 4
+STARTED_WITHIN_S = 3
+"""A worker that ends on its own before this has not failed by accident, and would fail again."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections from now on; port 0 takes a free one. Raises ConfigurationError if it cannot."""
+    """A socket that accepts connections from now on; port 0 takes a free one.
+
+    Raises Unavailable for a port that is taken, ConfigurationError for an address that cannot be listened on at all.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         if not 0 <= port <= 65535:
@@ -28,9 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigurationError(
-            f"cannot listen on {host} port {port} ({reason}); choose another --host or --port"
-        ) from None
+        kind = Unavailable if error.errno == errno.EADDRINUSE else ConfigurationError
+        raise kind(f"cannot listen on {host} port {port} ({reason}); choose another --host or --port") from None
 
 
 def serve_until_signalled(
@@ -40,15 +51,17 @@ def serve_until_signalled(
     port: int,
     listener: socket.socket | None = None,
     on_drain: Callable[[], None] | None = None,
+    linger_s: float = 0.0,
     options: Mapping[str, Any] | None = None,
 ) -> None:
     """Serves the ASGI `app` on this thread and returns once SIGTERM or SIGINT has come and what was under way is answered.
 
     Requests get DRAIN_S seconds for that. `on_drain` is called on the event loop when it begins, for an app that holds
-    connections open. `listener` is a socket from `listen`, in place of host and port. `options` are further options of
-    uvicorn. Prints nothing: uvicorn's loggers are left as the caller has set them up.
+    connections open or tells that it is not ready. After SIGTERM, connections are accepted for another `linger_s` seconds,
+    so that a load balancer sees the latter first. `listener` is a socket from `listen`, in place of host and port.
+    `options` are further options of uvicorn. Prints nothing: uvicorn's loggers are left as the caller has set them up.
 
-    Raises ConfigurationError if it cannot listen, Unavailable if the app does not start.
+    Raises ConfigurationError or Unavailable if it cannot listen, Unavailable if the app does not start.
     """
     settings: dict[str, Any] = {
         "access_log": False,
@@ -61,15 +74,17 @@ def serve_until_signalled(
     }
     with listener or listen(host, port) as accepting:
         try:
-            _Server(uvicorn.Config(app, **settings), on_drain).run(sockets=[accepting])
+            _Server(uvicorn.Config(app, **settings), on_drain, linger_s).run(sockets=[accepting])
         except SystemExit:  # uvicorn's word for an app whose startup raised; it has logged the reason
             raise Unavailable("the server could not start; the log above says why") from None
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None] | None, linger_s: float) -> None:
         super().__init__(config)
         self._on_drain = on_drain
+        self._linger_s = linger_s
+        self._leave_at: float | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,7 +99,76 @@ class _Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT:  # someone sits there and waits
+            self._linger_s = 0.0
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        if not await super().on_tick(counter):
+            return False
+        if self._leave_at is None:
+            self._leave_at = time.monotonic() + self._linger_s
+            self._drain()
+        return time.monotonic() >= self._leave_at or self.force_exit
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain()
+        await super().shutdown(sockets)
+
+    def _drain(self) -> None:
         if self._on_drain is not None:
             self._on_drain()
-        await super().shutdown(sockets)
+            self._on_drain = None
+
+
+def serve_with_workers(work: Callable[[socket.socket], None], count: int, listener: socket.socket) -> None:
+    """Runs `work(listener)` in `count` processes until SIGTERM or SIGINT, which is passed on to them, and waits for them.
+
+    `work` is a function of a module, because the processes are started anew and import it; it obeys SIGTERM as
+    `serve_until_signalled` does. One that dies is replaced. uvicorn's own supervisor does not do: its servers end with 143
+    and do not tell when they drain. Raises Unavailable when a worker does not even start.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks and database connections
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in HANDLED_SIGNALS}
+    workers: list[tuple[BaseProcess, float]] = []
+
+    def start() -> tuple[BaseProcess, float]:
+        process = context.Process(target=_work, args=(work, listener))
+        process.start()
+        return process, time.monotonic()
+
+    try:
+        workers = [start() for _ in range(count)]
+        while not stopping.wait(0.2):
+            for number, (process, started) in enumerate(workers):
+                if process.is_alive():
+                    continue
+                if time.monotonic() - started < STARTED_WITHIN_S:
+                    raise Unavailable("a worker could not start; the log above says why")
+                logger.error("worker {} ended with {}; starting another", process.pid, process.exitcode)
+                workers[number] = start()
+    finally:
+        listener.close()  # the workers have it too, and close it when they have lingered
+        _stop([process for process, _started in workers])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _work(work: Callable[[socket.socket], None], listener: socket.socket) -> None:
+    # Ctrl-C in a terminal reaches the whole group; the supervisor answers it with SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work(listener)
+
+
+def _stop(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + STOPPED_WITHIN_S
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.is_alive():
+            logger.error("worker {} did not stop in time and is killed", process.pid)
+            process.kill()
+            process.join()

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from orderkit import migrating
 from orderkit.api import problems
 from orderkit.api.dependencies import Runtime, runtime
 from orderkit.errors import ConfigurationError, Unauthenticated
@@ -54,8 +55,6 @@ async def ready(app: Running, response: Response) -> Readiness:
 
 
 async def _database(app: Runtime) -> str:
-    from orderkit import migrating  # brings alembic, which only this needs
-
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             await run_in_threadpool(migrating.require_current, app.database)

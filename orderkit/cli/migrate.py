@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+app = typer.Typer()
 
+
+@app.command(epilog="Example: orderkit migrate --check || orderkit migrate")
 def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only tell whether the database is up to date; exit 1 if not.")
@@ -14,10 +17,7 @@ def migrate(
     sql: Annotated[bool, typer.Option("--sql", help="Only print the SQL.")] = False,
     to: Annotated[str, typer.Option("--to", metavar="REV", help="The revision to go to, up or down.")] = "head",
 ) -> None:
-    """Bring the database to the schema of this version.
-
-    Example: orderkit migrate --check || orderkit migrate
-    """
+    """Bring the database to the schema of this version."""
     from orderkit import migrating
     from orderkit.db import Database
     from orderkit.errors import ConfigurationError

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from orderkit.settings import Settings
 
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
-_TOO_CHATTY = ("aiosqlite", "alembic", "asyncio", "huey", "uvicorn.access")
-"""Loggers of which only warnings are of interest; requests are logged by our own edge."""
+_TOO_CHATTY = ("alembic", "asyncio", "huey", "uvicorn", "uvicorn.access", "uvicorn.error")
+"""Loggers of which only warnings are of interest; our own edge and commands say the rest, once."""
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
@@ -39,18 +39,6 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     # No format: `render` makes the line from the record, exception included.
     logger.add(write, level=settings.log_level, format=lambda _record: "", diagnose=False, backtrace=False)
     _take_over_logging(settings.log_level)
-
-
-def only_warnings() -> None:
-    """For commands that print something else: warnings go to stderr, and nothing more."""
-    logger.remove()
-    render = _console_line(colours=sys.stderr.isatty())
-
-    def write(message: Message) -> None:
-        sys.stderr.write(render(message.record))
-
-    logger.add(write, level="WARNING", format=lambda _record: "", diagnose=False, backtrace=False)
-    _take_over_logging("WARNING")
 
 
 def _json_line(record: Record) -> str:
@@ -108,6 +96,3 @@ def _take_over_logging(level: str) -> None:
     logging.basicConfig(handlers=[_FromLogging()], level=level, force=True)
     for name in _TOO_CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True

@@ -1,0 +1,130 @@
+"""`orderkit config`: what is set, by what, and whether it will do. Secrets are never printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+app = typer.Typer(invoke_without_command=True)
+
+ENV_EXAMPLE_HEAD = """\
+# Every setting of orderkit with its default. Copy this file to .env and change what you need, or set environment
+# variables of the same names, which win. `orderkit config show` says what is in effect.
+#
+# Written by: orderkit config env-example -o .env.example
+"""
+
+
+class Described(NamedTuple):
+    """One setting. `value` is text, as it was written, without passwords; `source` is environment, .env or default."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+@app.callback()
+def config(ctx: typer.Context) -> None:
+    """Show and check the configuration."""
+    if ctx.invoked_subcommand is None:
+        show(json_=False)
+
+
+@app.command(epilog="Example: orderkit config show --json")
+def show(json_: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """Show every setting, its value, and where that comes from.
+
+    Works with a wrong configuration too, and then says what is wrong.
+    """
+    from orderkit.cli import printing
+    from orderkit.settings import load_settings
+
+    printing.table(Described._fields, describe(), json_=json_)
+    load_settings()
+
+
+@app.command(epilog="Example: orderkit config check && orderkit serve")
+def check() -> None:
+    """Check the configuration; exit code 2 and one line that names everything wrong with it."""
+    from orderkit.settings import load_settings
+
+    settings = load_settings()
+    typer.echo(f"fine: {settings.env}, {settings.gateway} gateway, {settings.carrier_name} carrier")
+
+
+@app.command(epilog="Example: orderkit config env-example -o .env.example")
+def env_example(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of to stdout.")] = None,
+) -> None:
+    """Print a `.env` with every setting, its default and what it means."""
+    from orderkit.errors import Invalid
+
+    if output is None:
+        typer.echo(env_example_text(), nl=False)
+        return
+    try:
+        output.write_text(env_example_text(), encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"cannot write {output}: {error.strerror}") from None
+
+
+def describe() -> list[Described]:
+    """All settings as they are now, read without checking them."""
+    from dotenv import dotenv_values
+
+    from orderkit.settings import PREFIX, Settings
+
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    file = {name.upper(): value for name, value in dotenv_values(".env").items()}
+    found = []
+    for name, field in Settings.model_fields.items():
+        variable = PREFIX + name.upper()
+        if variable in environment:
+            value, source = environment[variable], "environment"
+        elif variable in file:
+            value, source = file[variable] or "", ".env"
+        else:
+            value, source = _default(field), "default"
+        found.append(Described(variable, _without_secrets(value, field), source, field.description or ""))
+    return found
+
+
+def env_example_text() -> str:
+    """The content of `.env.example`."""
+    from orderkit.settings import PREFIX, Settings
+
+    parts = [ENV_EXAMPLE_HEAD]
+    for name, field in Settings.model_fields.items():
+        choices = _choices(field.annotation)
+        told = f"{field.description} One of: {', '.join(choices)}." if choices else str(field.description)
+        comment = textwrap.indent(textwrap.fill(told, 116, break_on_hyphens=False), "# ")
+        parts.append(f"{comment}\n#{PREFIX}{name.upper()}={_default(field)}\n")
+    return "\n".join(parts)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values of a Literal, also of one that may be None."""
+    values = [one for part in get_args(annotation) for one in (get_args(part) or (part,))]
+    return [one for one in values if isinstance(one, str)]
+
+
+def _without_secrets(value: str, field: FieldInfo) -> str:
+    if "SecretStr" in str(field.annotation):
+        return "(set, not shown)" if value else ""
+    return re.sub(r"(://[^/@\s]*?:)[^/\s]*@", r"\1***@", value)

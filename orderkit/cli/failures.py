@@ -1,0 +1,46 @@
+"""What went wrong, in one line that says what to do next, and the exit code. Imported when something did."""
+
+from __future__ import annotations
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from orderkit.db import UNREACHABLE
+from orderkit.errors import ConfigurationError, Invalid, OrderkitError
+
+DOES_NOT_HOLD, WRONG_USE = 1, 2
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The line for stderr, and the exit code: 2 for a wrong setting or wrong use, else 1."""
+    if isinstance(error, typer.Abort):
+        return "error: given up; nothing was done", DOES_NOT_HOLD
+    if isinstance(error, typer.TyperException):
+        return _usage(error), error.exit_code
+    if isinstance(error, OrderkitError):
+        wrong_use = isinstance(error, ConfigurationError | Invalid)
+        places = "".join(f"; {what}" for _where, what in error.pointers)
+        return f"error: {error.detail}{places}", WRONG_USE if wrong_use else DOES_NOT_HOLD
+    if isinstance(error, DBAPIError) and _lacks_tables(error):
+        return "error: the database is not migrated; run: orderkit migrate", DOES_NOT_HOLD
+    if isinstance(error, UNREACHABLE):
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[-1:]
+        return f"error: the database does not answer ({''.join(reason)}); check ORDERKIT_DATABASE_URL", DOES_NOT_HOLD
+    return f"error: {type(error).__name__}: {_first_line(error)}; orderkit --debug … shows the trace", DOES_NOT_HOLD
+
+
+def _usage(error: typer.TyperException) -> str:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is None or not message:  # a group that was given no command has shown its help
+        return message
+    return f"error: {message.rstrip('.')} (see {context.command_path} --help)"
+
+
+def _lacks_tables(error: DBAPIError) -> bool:
+    # 42P01 undefined_table, 42703 undefined_column
+    return getattr(error.orig, "sqlstate", None) in ("42P01", "42703") or "no such" in str(error.orig)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no more is known"])[0]

@@ -1,0 +1,98 @@
+"""`orderkit`: which commands there are. Each is a module that is imported when it is used, and not to list it.
+
+SQLModel, FastAPI and Huey take seconds to import; `--help` takes none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("serve", "Serve the HTTP API."),
+    "migrate": ("migrate", "Bring the database to the schema of this version."),
+    "seed": ("seed", "Fill the database with a believable past."),
+    "import": ("import_", "Bring in what happened elsewhere."),
+    "users": ("users", "Make and list accounts."),
+    "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
+    "config": ("config", "Show and check the configuration."),
+    "version": ("version", "Print the version."),
+}
+"""Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""
+
+OK, DOES_NOT_HOLD, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Commands(TyperGroup):
+    """Knows the commands by name and one line; imports one when it is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (_module, line) in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=line, rich_markup_mode=self.rich_markup_mode))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed and load(str(name)), rest
+
+
+def load(name: str) -> Any:
+    """The command `name`, imported."""
+    command = typer.main.get_command(import_module(f"orderkit.cli.{COMMANDS[name][0]}").app)
+    command.name = name
+    # Completion is installed for the whole of orderkit, not for a command of it.
+    command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
+    _mark_up(command)
+    return command
+
+
+def _mark_up(command: Any) -> None:
+    # Markdown, because rich's own markup takes [square brackets] out of a text.
+    command.rich_markup_mode = "markdown"
+    for one in getattr(command, "commands", {}).values():
+        _mark_up(one)
+
+
+app = typer.Typer(cls=_Commands, add_completion=True, rich_markup_mode="markdown")
+
+
+@app.callback(epilog="Example: orderkit demo · what each command takes: orderkit COMMAND --help")
+def _orderkit(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace when something fails.")] = False,
+) -> None:
+    """An order backend that never loses, doubles, overcharges or oversells an order."""
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 fine, 1 what was checked or wanted does not hold, 2 wrong use."""
+    # Until a command sets up its logs: warnings only, on stderr, and no values in a traceback. Read when loguru is imported.
+    for name, value in {
+        "LEVEL": "WARNING",
+        "FORMAT": "{level}: {message}",
+        "DIAGNOSE": "NO",
+        "BACKTRACE": "NO",
+    }.items():
+        os.environ.setdefault(f"LOGURU_{name}", value)
+    arguments = sys.argv[1:] or ["--help"]
+    try:
+        status = typer.main.get_command(app).main(arguments, "orderkit", standalone_mode=False)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        if "--debug" in arguments[: _position_of_command(arguments)]:
+            raise
+        from orderkit.cli import failures
+
+        line, status = failures.explain(error)
+        if line:
+            print(line, file=sys.stderr)  # noqa: T201 - this is how a command speaks
+    sys.exit(status if isinstance(status, int) else OK)
+
+
+def _position_of_command(arguments: list[str]) -> int:
+    return next((n for n, one in enumerate(arguments) if not one.startswith("-")), len(arguments))
