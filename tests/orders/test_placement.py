@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from sqlmodel import func, select
+from sqlmodel import Session, func, select
 
 from orderkit import clock, idempotency
 from orderkit.auth.models import User
@@ -205,22 +206,22 @@ def test_a_batch_whose_connection_was_lost_before_the_commit_is_done_again(
 
 def _lose_the_first_commit(monkeypatch: pytest.MonkeyPatch, placement: Placement, *, after: bool) -> None:
     """The connection breaks around the first COMMIT: after it was done, or before."""
-    original: Callable[..., Any] = placement._place
     database = placement._database
-    lost = OperationalError("COMMIT", {}, Exception("server closed the connection"), connection_invalidated=True)
-    calls = iter([True])
+    transaction = database.transaction
+    first = iter([True])
 
-    def breaking(connection: Any, members: Any, rerun: bool) -> Any:
-        if next(calls, False):
-            if after:  # in a transaction of its own, which is kept; the one that we are in has written nothing
-                connection.rollback()
-                with database.engine.connect() as other:
-                    original(other, members, rerun)
-                    other.commit()
+    @contextmanager
+    def breaking() -> Iterator[Session]:
+        lost = OperationalError("COMMIT", {}, Exception("server closed the connection"), connection_invalidated=True)
+        breaks = next(first, False)
+        with transaction() as session:
+            yield session
+            if breaks and not after:
+                raise lost
+        if breaks:
             raise lost
-        return original(connection, members, rerun)
 
-    monkeypatch.setattr(placement, "_place", breaking)
+    monkeypatch.setattr(database, "transaction", breaking)
 
 
 def test_a_hundred_buyers_of_the_last_piece_get_it_once(database: Database, placement: Placement, user: User) -> None:
