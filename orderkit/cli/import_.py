@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from orderkit.cli import printing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from orderkit.orders.import_plan import Plan, Rejected
     from orderkit.orders.importing import Imported
 
-app = typer.Typer(help="Bring in what happened elsewhere.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 class FormatName(StrEnum):
@@ -25,11 +27,11 @@ class FormatName(StrEnum):
 
 
 @app.callback()
-def _group() -> None:
+def import_() -> None:
     """Bring in what happened elsewhere."""
 
 
-@app.command("orders", epilog="Example: orderkit import orders orders.csv --rejects rejects.csv")
+@app.command(epilog="Example: orderkit import orders orders.csv --rejects rejects.csv")
 def orders(
     file: Annotated[Path, typer.Argument(help="CSV file with a header line, in UTF-8 or Windows-1252.")],
     format_: Annotated[
@@ -60,10 +62,14 @@ def orders(
         result = _execute(plan, result.taken)
     if rejects is not None and len(result.rejected) > len(plan.rejected):
         _write_rejects(rejects, file, plan.header, result.rejected)
-    typer.echo(_as_json(result) if json_ else _as_text(result, dry_run=dry_run, rejects=rejects))
+    if json_:
+        printing.as_json(_as_json(result))
+    else:
+        typer.echo(_as_text(result, dry_run=dry_run, rejects=rejects))
 
 
 def _execute(plan: Plan, lines: int) -> Imported:
+    from orderkit import migrating
     from orderkit.cli.progress import progress
     from orderkit.db import Database
     from orderkit.orders import importing
@@ -71,6 +77,7 @@ def _execute(plan: Plan, lines: int) -> Imported:
 
     database = Database(load_settings())
     try:
+        migrating.require_current(database)
         with progress("importing lines", lines) as advance:
             return importing.execute(database, plan, progress=advance)
     finally:
@@ -93,20 +100,15 @@ def _write_rejects(path: Path, source: Path, header: Sequence[str], rejected: Se
         raise Invalid(f"cannot write {path}: {error.strerror}") from None
 
 
-def _as_json(result: Imported) -> str:
-    import json
-
-    return json.dumps(
-        {
-            "read": result.read,
-            "taken": result.taken,
-            "rejected": len(result.rejected),
-            "orders_created": result.orders_created,
-            "gross_by_day": result.gross_by_day,
-            "gross_by_country": result.gross_by_country,
-        },
-        ensure_ascii=False,
-    )
+def _as_json(result: Imported) -> dict[str, Any]:
+    return {
+        "read": result.read,
+        "taken": result.taken,
+        "rejected": len(result.rejected),
+        "orders_created": result.orders_created,
+        "gross_by_day": result.gross_by_day,
+        "gross_by_country": result.gross_by_country,
+    }
 
 
 def _as_text(result: Imported, *, dry_run: bool, rejects: Path | None) -> str:

@@ -9,19 +9,22 @@ import typer
 if TYPE_CHECKING:
     from orderkit.orders.seeding import History, Shop
 
+app = typer.Typer()
 
+
+@app.command(epilog="Example: orderkit seed --orders 50000 --days 730")
 def seed(
     orders: Annotated[int, typer.Option(min=0, max=100_000_000, help="Orders to make.")] = 10_000,
     days: Annotated[int, typer.Option(min=1, max=36_500, help="Days before today that they spread over.")] = 365,
     users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Customers who place them.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Another number makes another history.")] = 1,
 ) -> None:
-    """Fill the database with a believable past: the same options make the same history, and run again add nothing.
+    """Fill the database with a believable past.
 
+    The same options make the same history, so that running them again adds nothing but what an interruption left out.
     Products are made only if there are none. The users can log in; their password is random and shown once.
-
-    Example: orderkit seed --orders 50000 --days 730
     """
+    from orderkit import migrating
     from orderkit.cli.progress import progress
     from orderkit.db import Database
     from orderkit.orders import seeding
@@ -30,6 +33,7 @@ def seed(
     history = seeding.History(orders=orders, days=days, users=users, seed=seed)
     database = Database(load_settings())
     try:
+        migrating.require_current(database)
         shop = seeding.open_shop(database, history)
         _show(history, shop)
         with progress("seeding orders", orders) as advance:

@@ -27,10 +27,11 @@ class Rejected:
 class PlannedRefund:
     """A cancellation line and what it gives back: `amount` minor units, which is 0 for goods that cost nothing.
 
-    `number` names the line for ever: format, cancellation and its place therein. `whole` is whether all its pieces matched.
+    `identity` names the line for ever, also in a file that was mended elsewhere. `whole` is whether all of it was left to
+    be given back.
     """
 
-    number: str
+    identity: str
     line: SourceLine
     amount: int
     whole: bool
@@ -80,11 +81,17 @@ class _Planner:
         self._source = source
         self.orders: list[PlannedOrder] = []
         self.rejected: list[Rejected] = []
+        self.broken: set[str] = set()
         self._left: defaultdict[tuple[str, str], list[_Left]] = defaultdict(list)
         self._money_left: dict[str, int] = {}
 
     def reject(self, lines: Iterable[SourceLine], reason: str) -> None:
-        self.rejected += [Rejected(line.record, reason) for line in lines]
+        for line in lines:
+            self.reject_record(line.record, line.order, reason)
+
+    def reject_record(self, record: Record, number: str, reason: str) -> None:
+        self.rejected.append(Rejected(record, reason))
+        self.broken.add(number)
 
     def order(self, number: str, lines: list[SourceLine]) -> None:
         total = sum(line.quantity * line.unit_price for line in lines)
@@ -102,31 +109,36 @@ class _Planner:
             self._left[order.first.customer, sku].append(_Left(order, quantity))
         return None
 
-    def cancellation(self, number: str, lines: list[tuple[int, SourceLine]]) -> None:
+    def cancellation(self, lines: Iterable[SourceLine]) -> None:
         """Gives back what each line names, to the latest order before it of the same customer and code with pieces left.
 
         At the cancellation's own price, up to the pieces and the money that are left of that one order.
         """
-        for place, line in lines:
-            candidates = self._left[line.customer, line.sku]
-            while candidates and candidates[-1].pieces == 0:
-                candidates.pop()
-            if not candidates:
+        alike: Counter[str] = Counter()
+        for line in lines:
+            content = f"{self._source.name}:{line.order}:{line.sku}:{line.quantity}:{line.unit_price}"
+            alike[content] += 1
+            left = self._latest_with_pieces(line)
+            if left is None:
                 self.reject(
                     [line], "the cancellation matches no earlier order of this customer and code with anything left"
                 )
                 continue
-            left = candidates[-1]
-            order = left.order
             pieces = min(line.quantity, left.pieces)
-            amount = min(pieces * line.unit_price, self._money_left[order.number])
+            amount = min(pieces * line.unit_price, self._money_left[left.order.number])
             if amount == 0 and line.unit_price > 0:
                 self.reject([line], "the order that the cancellation matches is already refunded in full")
                 continue
             left.pieces -= pieces
-            self._money_left[order.number] -= amount
+            self._money_left[left.order.number] -= amount
             whole = amount == line.quantity * line.unit_price
-            order.refunds.append(PlannedRefund(f"{self._source.name}:{number}:{place}", line, amount, whole))
+            left.order.refunds.append(PlannedRefund(f"{content}:{alike[content]}", line, amount, whole))
+
+    def _latest_with_pieces(self, line: SourceLine) -> _Left | None:
+        candidates = self._left[line.customer, line.sku]
+        while candidates and candidates[-1].pieces == 0:
+            candidates.pop()
+        return candidates[-1] if candidates else None
 
 
 def plan(file: CsvFile, source: Format, *, at: datetime) -> Plan:
@@ -135,11 +147,13 @@ def plan(file: CsvFile, source: Format, *, at: datetime) -> Plan:
     lines = _fit_lines(planner, file, source, at)
     currency = lines[0].currency if lines else ""
     groups = _groups(planner, lines, currency)
-    for number, group in sorted(groups.items(), key=lambda item: (item[1][0][1].placed_at, item[1][0][1].record.line)):
-        if group[0][1].cancels:
-            planner.cancellation(number, group)
+    for number, group in sorted(groups.items(), key=lambda item: (item[1][0].placed_at, item[1][0].record.line)):
+        if source.whole_orders and number in planner.broken:
+            planner.reject(group, "another line of this order cannot be taken")
+        elif group[0].cancels:
+            planner.cancellation(group)
         else:
-            planner.order(number, [line for _, line in group])
+            planner.order(number, group)
     return Plan(source, file.header, len(file.records), currency, planner.orders, planner.rejected)
 
 
@@ -159,31 +173,21 @@ def _fit_lines(planner: _Planner, file: CsvFile, source: Format, at: datetime) -
             if line.placed_at > at:
                 raise Unfit("the date is in the future")
         except Unfit as unfit:
-            planner.rejected.append(Rejected(record, str(unfit)))
+            planner.reject_record(record, record.fields[positions[0]].strip(), str(unfit))
         else:
             lines.append(line)
     return lines
 
 
-Group = list[tuple[int, SourceLine]]
-"""Lines with one number, each with its place among all lines that could be read of that number, from 1."""
-
-
-def _groups(planner: _Planner, lines: Sequence[SourceLine], currency: str) -> dict[str, Group]:
+def _groups(planner: _Planner, lines: Sequence[SourceLine], currency: str) -> dict[str, list[SourceLine]]:
     """Lines by number, without those that contradict the first of their number or the file's currency."""
-    groups: dict[str, Group] = {}
-    places: Counter[str] = Counter()
+    groups: dict[str, list[SourceLine]] = {}
     for line in lines:
-        places[line.order] += 1
-        group = groups.get(line.order)
+        group = groups.setdefault(line.order, [])
         if line.currency != currency:
-            planner.reject(
-                [line], f"the currency is not {currency}, in which the file begins; import it as a file of its own"
-            )
-        elif group is None:
-            groups[line.order] = [(places[line.order], line)]
-        elif group[0][1].customer != line.customer:
+            planner.reject([line], f"the currency is not the file's first, {currency}; import it as a file of its own")
+        elif group and group[0].customer != line.customer:
             planner.reject([line], "the customer is another one than on the first line of this order")
         else:
-            group.append((places[line.order], line))
-    return groups
+            group.append(line)
+    return {number: group for number, group in groups.items() if group}

@@ -161,7 +161,7 @@ def _past_order(plan: Plan, order: PlannedOrder, user_id: UUID, names: Mapping[s
         method="imported",
         note=f"{plan.format.name} {order.number}" + (f", {first.country}" if first.country else ""),
         refunds=tuple(
-            PastRefund(uuid5(_REFUNDS, one.number), one.amount, one.line.placed_at, f"cancelled by {one.line.order}")
+            PastRefund(uuid5(_REFUNDS, one.identity), one.amount, one.line.placed_at, f"cancelled by {one.line.order}")
             for one in order.refunds
             if one.amount
         ),

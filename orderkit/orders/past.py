@@ -115,9 +115,7 @@ class PastOrders:
             settled.append(outcome)
         return settled
 
-    def _bring_in(
-        self, connection: Connection, members: Sequence[PastOrder], _rerun: bool
-    ) -> list[Outcome | Exception]:
+    def _bring_in(self, connection: Connection, members: Sequence[PastOrder], _rerun: bool) -> list[Outcome]:
         at = now()
         known = _known(connection, [one.key for one in members])
         fresh = [one for one in members if one.key not in known]
@@ -125,7 +123,7 @@ class PastOrders:
         ids = {one.key: known[one.key].id if one.key in known else one.order_id for one in members}
         same = [one for one in members if one.key not in known or _same(one, known[one.key])]
         refunded = _refund(connection, {ids[one.key]: one.refunds for one in same if one.refunds})
-        outcomes: list[Outcome | Exception] = []
+        outcomes: list[Outcome] = []
         for one in members:
             row = known.get(one.key)
             if row is not None and not _same(one, row):

@@ -48,14 +48,16 @@ class SourceLine:
 class Format:
     """A kind of file: the columns it must have, in any order and among others, and how to read their values.
 
-    `read` takes the record and those values, stripped, in the order of `columns`, and raises Unfit. `user_name` names a
-    customer who is not a user yet.
+    The first column is the order's number. `read` takes the record and those values, stripped, in the order of `columns`,
+    and raises Unfit. `user_name` names a customer who is not a user yet. With `whole_orders`, an order of which one line
+    cannot be taken is left out altogether, to be imported once it is mended; else what can be taken is the order.
     """
 
     name: str
     columns: tuple[str, ...]
     read: Callable[[Record, Sequence[str]], SourceLine]
     user_name: Callable[[str], str]
+    whole_orders: bool
 
 
 def order_number(text: str) -> str:

@@ -77,4 +77,5 @@ FORMAT = Format(
     columns=("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"),
     read=_read,
     user_name=_user_name,
+    whole_orders=False,
 )

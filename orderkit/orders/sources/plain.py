@@ -4,7 +4,8 @@
     1001,buyer1@example.com,2026-03-02T09:30:00Z,TEA-001,Green tea 100 g,2,7.50,EUR,Germany
 
 `order` is the shop's own number; lines with the same number are one order. `placed_at` is ISO 8601 with its offset, and
-`unit_price` a decimal in `currency`. `customer_email` may be empty (a guest), and so may `name` and `country`.
+`unit_price` a decimal in `currency`. `customer_email` may be empty (a guest), and so may `name` and `country`. An order is
+taken whole or not at all.
 """
 
 from __future__ import annotations
@@ -73,4 +74,5 @@ FORMAT = Format(
     columns=("order", "customer_email", "placed_at", "sku", "name", "quantity", "unit_price", "currency", "country"),
     read=_read,
     user_name=_user_name,
+    whole_orders=True,
 )

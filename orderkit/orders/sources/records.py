@@ -35,17 +35,21 @@ class CsvFile:
 def load(path: Path) -> CsvFile:
     """Reads a CSV file with a header: UTF-8, with or without a mark, else Windows-1252, which older spreadsheets write.
 
-    Blank lines are no records. Raises Invalid for a file that cannot be read, is no text, or is empty.
+    Raises Invalid for a file that cannot be read, is no text, or has no header.
     """
-    lines = list(io.StringIO(_text(path), newline=""))
-    found = _records(lines)
+    return parse(_text(path), name=str(path))
+
+
+def parse(text: str, *, name: str) -> CsvFile:
+    """What the file `name` says. Blank lines are no records. Raises Invalid if there is no header."""
+    found = _records(list(io.StringIO(text, newline="")))
     header = next(found, None)
     if header is None:
-        raise Invalid(f"{path} is empty; its first line must name the columns")
+        raise Invalid(f"{name} is empty; its first line must name the columns")
     if header.fault:
-        raise Invalid(f"the first line of {path} is not well-formed CSV; it must name the columns")
-    names = tuple(name.strip() for name in header.fields)
-    return CsvFile(names, [_fitted(record, len(names)) for record in found])
+        raise Invalid(f"the first line of {name} is not well-formed CSV; it must name the columns")
+    columns = tuple(column.strip() for column in header.fields)
+    return CsvFile(columns, [_fitted(record, len(columns)) for record in found])
 
 
 def _text(path: Path) -> str:
