@@ -1,4 +1,4 @@
-"""What every test may ask for: settings and a migrated, empty database on either engine, a Redis, random data by seed."""
+"""What all tests share: engines, migrated databases, seeds, and a working directory and environment of their own."""
 
 from __future__ import annotations
 
@@ -12,132 +12,302 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from hypothesis import configuration
+from hypothesis import settings as hypothesis_settings
+from psycopg import sql
+from sqlalchemy import make_url
+from sqlmodel import Session
 
-from orderkit import migrating, schema
 from orderkit.db import Database
+from orderkit.migrating import migrate
+from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
-from tests import servers
+from tests.servers import Servers
 
+ROOT = Path(__file__).resolve().parents[1]
 ENGINES = ("sqlite", "postgresql")
+INTEGRATION = {"engine_name", "postgresql_url", "redis_url", "empty_database_url", "servers", "processes"}
+"""Whoever uses one of these fixtures is an integration test; others are unit tests, unless they say what they are."""
 
-QUICK = {"retry_base": 0.02, "retry_cap": 0.1, "gateway_timeout": 0.5, "carrier_timeout": 0.5}
-"""Settings under which what takes seconds in a shop takes moments in a test."""
+# ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, default=None, help="Seed of the random data; printed in the header.")
+    parser.addoption("--seed", type=int, help="Seed of everything random; a failing test prints the one it had.")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    given: dict[str, Any] = getattr(config, "workerinput", {})
-    config._servers = Path(given.get("servers") or tempfile.mkdtemp(prefix="orderkit-tests-"))  # type: ignore[attr-defined]
-    if "seed" in given:
-        config.option.seed = given["seed"]
-    elif config.option.seed is None:
-        config.option.seed = random.randrange(2**32)
+    of_controller: dict[str, Any] = getattr(config, "workerinput", {})
+    if not of_controller:
+        directory = Path(tempfile.mkdtemp(prefix="orderkit-tests-"))
+        config.stash[_SERVERS] = Servers(directory, os.getpid())
+        config.stash[_SEED] = (
+            config.option.seed if config.option.seed is not None else random.SystemRandom().getrandbits(32)
+        )
+    else:
+        config.stash[_SERVERS] = Servers(Path(of_controller["servers"]), of_controller["controller"])
+        config.stash[_SEED] = of_controller["seed"]
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(config.stash[_SEED])
+    configuration.set_hypothesis_home_dir(ROOT / ".hypothesis")
+    # No deadline for one example: two engines, two workers and two cores make any honest one fail now and then.
+    hypothesis_settings.register_profile("orderkit", deadline=None, max_examples=50)
+    hypothesis_settings.load_profile("orderkit")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"random data: --seed {config.option.seed}"
+_SERVERS = pytest.StashKey[Servers]()
+_SEED = pytest.StashKey[int]()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tells each process of a parallel run where the servers are, and the seed."""
-    node.workerinput |= {"servers": str(node.config._servers), "seed": node.config.option.seed}
+    servers = node.config.stash[_SERVERS]
+    node.workerinput |= {"servers": str(servers.directory), "controller": os.getpid(), "seed": node.config.stash[_SEED]}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        servers.stop(config._servers)  # type: ignore[attr-defined]
-        shutil.rmtree(config._servers, ignore_errors=True)  # type: ignore[attr-defined]
+        config.stash[_SERVERS].stop()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.stash[_SEED]} (repeat with --seed)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    if report.failed:
+        report.sections.append(("seed", f"repeat with --seed {item.config.stash[_SEED]}"))
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    needs = {"database", "postgresql", "redis_url", "processes"}
     for item in items:
-        if not any(item.iter_markers("integration")):
-            item.add_marker("integration" if needs & set(getattr(item, "fixturenames", ())) else "unit")
+        if not any(item.get_closest_marker(name) for name in ("unit", "integration")):
+            uses: set[str] = set(getattr(item, "fixturenames", ()))
+            item.add_marker("integration" if uses & INTEGRATION else "unit")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_from_outside(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests, and no `.env` in their folder, has a say; random data is the same each time."""
-    for name in os.environ:
-        if name.startswith(PREFIX):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    random.seed(f"{request.config.option.seed} {request.node.nodeid}")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Each test runs in an empty directory without ORDERKIT_* variables, so that neither a `.env` nor a shell matters."""
+    where, environment = Path.cwd(), dict(os.environ)
+    for name in environment:
+        if name.upper().startswith(PREFIX):
+            del os.environ[name]
+    directory = tempfile.mkdtemp(prefix="orderkit-cwd-")
+    os.chdir(directory)
+    random.seed(f"{item.config.stash[_SEED]} {item.nodeid}")
+    try:
+        return (yield)
+    finally:
+        os.chdir(where)
+        os.environ.clear()
+        os.environ.update(environment)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+# ── servers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="session")
-def _run_folder(request: pytest.FixtureRequest) -> Path:
-    folder: Path = request.config._servers  # type: ignore[attr-defined]
-    return folder
+def servers(pytestconfig: pytest.Config) -> Servers:
+    return pytestconfig.stash[_SERVERS]
 
 
 @pytest.fixture(scope="session")
-def postgresql(_run_folder: Path) -> str:
-    """The URL of a real PostgreSQL, for tests that make databases of their own: `servers.with_database(url, name)`."""
-    return servers.postgresql(_run_folder)
+def worker_number(worker_id: str) -> int:
+    """0 for the first xdist worker, or without xdist."""
+    return int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+
+
+@pytest.fixture
+def redis_url(servers: Servers, worker_number: int) -> str:
+    """An empty database, this worker's own, on the run's Redis."""
+    import redis
+
+    url = servers.redis(worker_number)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
 
 
 @pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "migrated.db"
-    database = Database(_settings(path.parent, f"sqlite:///{path}"))
-    migrating.migrate(database)
+def sqlite_template(servers: Servers) -> Path:
+    """A migrated SQLite file to copy, made once a run."""
+    file = servers.directory / "template.db"
+    with servers.alone("sqlite-template"):
+        if not file.exists():
+            new = file.with_suffix(".new")
+            _migrate(f"sqlite:///{new}")
+            new.rename(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_worker_url(servers: Servers, worker_number: int) -> str:
+    """This worker's migrated database, a copy of the run's template."""
+    url = servers.postgresql("template")
+    name = f"worker_{worker_number}"
+    with servers.alone("postgresql-template"), psycopg.connect(servers.postgresql(), autocommit=True) as admin:
+        found = admin.execute("SELECT 1 FROM pg_database WHERE datname = 'template'").fetchone()
+        if found is None:
+            admin.execute("CREATE DATABASE template")
+            _migrate(url)
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template").format(sql.Identifier(name)))
+    return servers.postgresql(name)
+
+
+def _migrate(url: str) -> None:
+    database = Database(_settings(url))
+    migrate(database)
     database.dispose()
-    return path
 
 
-@pytest.fixture(scope="session")
-def _postgresql_url(postgresql: str, worker_id: str) -> str:
-    name = f"test_{worker_id}"
-    with psycopg.connect(postgresql, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {servers.TEMPLATE}")  # type: ignore[arg-type]
-    return servers.with_database(postgresql, name)
+def _settings(url: str, **more: Any) -> Settings:
+    return Settings(_env_file=None, database_url=url, **more)  # type: ignore[call-arg]
+
+
+_dirty: set[str] = set()
+"""PostgreSQL databases that a test may have committed to since they were last emptied."""
+
+
+def _emptied(url: str) -> str:
+    if url in _dirty:
+        # One statement for each table, children first: a tenth of what TRUNCATE takes on tables as small as a test's.
+        deletes = "; ".join(f'DELETE FROM "{table.name}"' for table in reversed(metadata.sorted_tables))
+        with psycopg.connect(url, options="-c lock_timeout=5000") as connection:
+            # A test that failed may have left a process or a thread behind that holds a lock.
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute(deletes.encode())
+        _dirty.discard(url)
+    return url
+
+
+# ── databases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(params=ENGINES)
 def engine_name(request: pytest.FixtureRequest) -> str:
-    """`sqlite` and `postgresql`: whoever asks for this, or for `settings`, runs on both."""
-    return str(request.param)
+    """The test runs once for each engine."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def settings(engine_name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
-    """Quick settings with a home of their own and a migrated, empty database."""
+def postgresql_url(postgresql_worker_url: str) -> str:
+    """A migrated and empty PostgreSQL database that the test may commit to."""
+    url = _emptied(postgresql_worker_url)
+    _dirty.add(url)
+    return url
+
+
+@pytest.fixture
+def database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated and empty database of this engine that the test may commit to."""
     if engine_name == "postgresql":
-        return _settings(tmp_path, request.getfixturevalue("_postgresql_url"))
-    path = tmp_path / "orderkit.db"
-    shutil.copy(request.getfixturevalue("_sqlite_template"), path)
-    return _settings(tmp_path, f"sqlite:///{path}")
+        url: str = request.getfixturevalue("postgresql_url")
+        return url
+    file = tmp_path / "orderkit.db"
+    shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings for `database_url`, impatient ones: nothing waits for seconds that a test would have to sit through."""
+    return _settings(
+        database_url,
+        home=tmp_path / "home",
+        gateway_timeout=0.5,
+        carrier_timeout=0.5,
+        retry_base=0.01,
+        retry_cap=0.05,
+        breaker_open_for=0.2,
+    )
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    """A migrated, empty database, emptied again afterwards."""
+    """The migrated and empty database, to commit to."""
     database = Database(settings)
     yield database
-    if not database.is_sqlite:
-        tables = ", ".join(table.name for table in schema.metadata.sorted_tables)
-        with database.transaction() as session:
-            session.connection().execute(text(f"TRUNCATE {tables}"))
     database.dispose()
 
 
 @pytest.fixture
-def redis_url(_run_folder: Path, worker_id: str) -> str:
-    """The URL of an empty database of a real Redis; each process of a parallel run has its own."""
-    import redis
+def rolled_back(engine_name: str, request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A session on a migrated and empty database whose transaction is rolled back in the end; for tests that need no commit.
 
-    number = 0 if worker_id == "master" else 1 + int(worker_id.removeprefix("gw"))
-    socket = servers.redis_socket(_run_folder)
-    redis.Redis(unix_socket_path=socket, db=number).flushdb()
-    return f"unix://{socket}?db={number}"
+    `session.commit()` within is a savepoint's.
+    """
+    database: Database = request.getfixturevalue(f"_lasting_{engine_name}")
+    if engine_name == "postgresql":
+        _emptied(request.getfixturevalue("postgresql_worker_url"))
+    with database.engine.connect() as connection:
+        with connection.begin() as transaction:
+            with Session(connection, join_transaction_mode="create_savepoint") as session:
+                yield session
+            transaction.rollback()
 
 
-def _settings(home: Path, url: str) -> Settings:
-    return Settings(_env_file=None, home=home, database_url=url, **QUICK)  # type: ignore[call-arg, arg-type]
+@pytest.fixture(scope="session")
+def _lasting_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    file = tmp_path_factory.mktemp("sqlite") / "rolled_back.db"
+    shutil.copyfile(sqlite_template, file)
+    database = Database(_settings(f"sqlite:///{file}"))
+    yield database
+    database.dispose()
+
+
+@pytest.fixture(scope="session")
+def _lasting_postgresql(postgresql_worker_url: str) -> Iterator[Database]:
+    database = Database(_settings(postgresql_worker_url))
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def empty_database_url(
+    engine_name: str, request: pytest.FixtureRequest, tmp_path: Path, worker_number: int
+) -> Iterator[str]:
+    """A database of this engine without tables, for tests that migrate."""
+    if engine_name == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    servers: Servers = request.getfixturevalue("servers")
+    name = sql.Identifier(f"empty_{worker_number}")
+    with psycopg.connect(servers.postgresql(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        try:
+            yield servers.postgresql(f"empty_{worker_number}")
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+# ── randomness ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> random.Random:
+    """Random numbers of this test's own; the same again with the same `--seed`."""
+    return random.Random(f"{pytestconfig.stash[_SEED]} {request.node.nodeid}")
+
+
+@pytest.fixture
+def processes(settings: Settings, database: Database, tmp_path: Path) -> Iterator[Processes]:
+    """Processes of orderkit on the test's database, with the quick settings; killed at the end."""
+    env = {f"{PREFIX}{name.upper()}": str(value) for name, value in QUICK.items()}
+    env |= {
+        "ORDERKIT_HOME": str(tmp_path / "home"),
+        "ORDERKIT_DATABASE_URL": settings.resolved_database_url,
+        "ORDERKIT_SECRET_KEY": "only-for-tests-" + "0123456789abcdef" * 2,
+    }
+    found = Processes(tmp_path, env)
+    yield found
+    found.kill_all()
