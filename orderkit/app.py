@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from orderkit import __version__, http_client
-from orderkit.api import accounts, health, orders, problems, products
+from orderkit.api import accounts, dead_letters, health, orders, problems, products
 from orderkit.api.dependencies import Runtime
 from orderkit.api.edge import Edge
 from orderkit.auth.passwords import HashingThreads
@@ -34,7 +34,14 @@ Money is integer minor units with a `currency`; times are RFC 3339 in UTC. Lists
 Every error is `application/problem+json` with a stable `code`, explained under `/problems/{code}`."""
 
 # Orders first: routes are tried in turn, and it is orders that come by the thousand.
-ROUTERS = (orders.router, products.router, accounts.router, health.router, problems.router)
+ROUTERS = (
+    orders.router,
+    products.router,
+    accounts.router,
+    dead_letters.router,
+    health.router,
+    problems.router,
+)
 
 _STATIC = Path(fastapi_offline.__file__).parent / "static"
 

@@ -79,6 +79,7 @@ class Shop:
         order = self.paid(quantity=quantity, postal_code=postal_code)
         while self.relay.turn():
             pass
+        self.relay.resign()
         return self.fulfillment(order.id)
 
     def order(self, order_id: UUID) -> Order:

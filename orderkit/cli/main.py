@@ -15,9 +15,12 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve the HTTP API."),
+    "worker": ("worker", "Ship paid orders and settle what is open, in the background."),
+    "simulate": ("simulate", "Play payment provider and carrier, with a ledger of what they took and failures on demand."),
     "migrate": ("migrate", "Bring the database to the schema of this version."),
     "seed": ("seed", "Fill the database with a believable past."),
     "import": ("import_", "Bring in what happened elsewhere."),
+    "dead-letters": ("dead_letters", "See, retry and discard what could not be shipped."),
     "users": ("users", "Make and list accounts."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from huey import Huey
 from loguru import logger
-from sqlalchemy import ColumnElement, Connection, or_, select, text
+from sqlalchemy import Connection, Select, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit import idempotency
@@ -35,9 +35,6 @@ MAX_BACKOFF_S = 5.0
 WAKE_AGAIN = timedelta(seconds=5)
 """A task that was lost costs its row this long."""
 
-MAX_WAITING = 400
-"""No more tasks than this wait in the queue: a backlog stays in the database, else it would be woken anew every 5 s."""
-
 RELAYS_A_TURN = 10
 FORGET_EVERY_S = 60.0
 FORGET_AT_ONCE = 1000
@@ -49,31 +46,40 @@ _refunds = Refund.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Rows that may be due: `where` is the very text of the partial index on `due`, else SQLite would not use it."""
+    """Rows that may be due: `where` is the very text of the partial index on `due`, else SQLite would not use it.
+
+    `ceiling`: no task for them is put on a queue in which so many wait. A backlog is to stay in the database; on the queue
+    it would be woken anew every 5 s.
+    """
 
     name: str
     table: Any
     due: str
     where: str
+    ceiling: int
     breaker: Breaker
     wake: Callable[[UUID], object]
 
-    def is_due(self, at: datetime) -> tuple[ColumnElement[bool], ...]:
-        columns = self.table.c
-        stale = or_(columns.woken_at.is_(None), columns.woken_at <= at - WAKE_AGAIN)
-        return text(self.where), columns[self.due] <= at, stale  # type: ignore[return-value]
-
 
 def kinds(runtime: Runtime, tasks: Tasks) -> Sequence[Kind]:
-    """The most urgent first: each may take up what the ones before it left of the queue."""
+    """The most urgent first, and with the highest ceiling, so that a crowd of parcels does not keep a payment waiting."""
     gateway, carrier = runtime.gateway_breaker, runtime.carrier_breaker
+    unsettled = "status IN ('created', 'unknown')"
     unshipped = "status IN ('queued', 'running', 'retrying')"
     return (
-        Kind("recalls", _fulfillments, "recall_at", "recall_at IS NOT NULL", carrier, tasks.recall),
-        Kind("payments", _payments, "run_at", "status IN ('created', 'unknown')", gateway, tasks.resolve_payment),
-        Kind("refunds", _refunds, "run_at", "status = 'pending'", gateway, tasks.refund),
-        Kind("fulfillments", _fulfillments, "run_at", unshipped, carrier, tasks.ship),
+        Kind("payments", _payments, "run_at", unsettled, 160, gateway, tasks.resolve_payment),
+        Kind("recalls", _fulfillments, "recall_at", "recall_at IS NOT NULL", 128, carrier, tasks.recall),
+        Kind("refunds", _refunds, "run_at", "status = 'pending'", 96, gateway, tasks.refund),
+        Kind("fulfillments", _fulfillments, "run_at", unshipped, 64, carrier, tasks.ship),
     )
+
+
+def due_first(kind: Kind, at: datetime) -> Select[tuple[UUID]]:
+    """The ids of those rows of a kind that are due and not just woken, the longest due first."""
+    columns = kind.table.c
+    not_just_woken = or_(columns.woken_at.is_(None), columns.woken_at <= at - WAKE_AGAIN)
+    found = select(columns.id).where(text(kind.where), columns[kind.due] <= at, not_just_woken)
+    return found.order_by(columns[kind.due])
 
 
 class Due:
@@ -117,17 +123,17 @@ class Due:
                 return
 
     def _wake_all(self) -> None:
-        room = MAX_WAITING - self._queue.pending_count()
-        for left, kind in zip(range(len(self._kinds), 0, -1), self._kinds, strict=True):
-            limit = _limit(kind.breaker, room // left)
+        waiting = self._queue.pending_count()
+        for kind in self._kinds:
+            limit = _limit(kind.breaker, kind.ceiling - waiting)
             if limit > 0:
-                room -= self.wake(kind, limit)
+                waiting += self.wake(kind, limit)
 
     def wake(self, kind: Kind, limit: int) -> int:
         """Puts a task on the queue for at most `limit` rows of a kind that are due and not just woken; how many."""
         at = now()
         with self._database.reading() as session:  # most turns find nothing, and nothing is to be locked for that
-            if session.connection().execute(select(kind.table.c.id).where(*kind.is_due(at)).limit(1)).first() is None:
+            if session.connection().execute(due_first(kind, at).limit(1)).first() is None:
                 return 0
         with self._database.transaction() as session:
             woken = _stamp(session.connection(), kind, limit, at)
@@ -153,13 +159,6 @@ def _limit(breaker: Breaker, room: int) -> int:
 def _stamp(connection: Connection, kind: Kind, limit: int, at: datetime) -> Sequence[UUID]:
     """Notes on the rows that somebody was woken for them. Rows that are locked are just being looked after."""
     table = kind.table
-    due = (
-        select(table.c.id)
-        .where(*kind.is_due(at))
-        .order_by(table.c[kind.due])
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-        .cte("due")
-    )
+    due = due_first(kind, at).limit(limit).with_for_update(skip_locked=True, key_share=True).cte("due")
     stamped = table.update().where(table.c.id.in_(select(due.c.id))).values(woken_at=at).returning(table.c.id)
     return connection.execute(stamped).scalars().all()

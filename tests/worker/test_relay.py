@@ -1,0 +1,178 @@
+"""The relay: every event once, those of one order in sequence, however many relays there are and whichever of them dies."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event as listener
+from sqlmodel import select
+
+from orderkit import clock
+from orderkit.events import outbox, types
+from orderkit.events.models import Lease, OutboxEvent
+from orderkit.fulfillment.models import Fulfillment
+from orderkit.orders import cancellation
+from orderkit.worker import relay as relaying
+from orderkit.worker.relay import Relay
+from tests.shop import Shop
+
+pytestmark = pytest.mark.integration
+
+AFTER_THE_LEASE = timedelta(seconds=3)
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relaying, "BATCH", 3)
+
+
+def unsent(shop: Shop) -> int:
+    with shop.database.reading() as session:
+        return len(session.exec(select(OutboxEvent.id).where(OutboxEvent.sent_at == None)).all())  # noqa: E711
+
+
+def drain(relay: Relay) -> list[int]:
+    turns = []
+    while done := relay.turn():
+        turns.append(done)
+    return turns
+
+
+def test_paid_orders_get_a_fulfillment_each(shop: Shop) -> None:
+    orders = [shop.paid() for _ in range(3)]
+
+    assert drain(Relay(shop.database)) == [3]
+
+    assert sorted(one.order_id for one in shop.all(Fulfillment)) == sorted(order.id for order in orders)
+    assert unsent(shop) == 0
+
+
+def test_outbox_is_emptied_batch_by_batch(shop: Shop, small_batches: None) -> None:
+    for _ in range(7):
+        shop.paid()
+
+    assert drain(Relay(shop.database)) == [3, 3, 1]
+    assert len(shop.all(Fulfillment)) == 7
+
+
+def test_events_that_nobody_here_needs_are_passed_over(shop: Shop) -> None:
+    order = shop.place()
+    payload = types.order_payload(user_id=shop.user_id, currency="EUR", total=1, reason="imported")
+    with shop.database.transaction() as session:
+        imported = outbox.Event(order.id, 1, types.ORDER_IMPORTED, payload)
+        outbox.record(session.connection(), [imported], at=clock.now())
+
+    assert drain(Relay(shop.database)) == [1]
+
+    assert shop.all(Fulfillment) == []
+    assert unsent(shop) == 0
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["in two turns", "in one turn"])
+def test_order_paid_and_then_cancelled_ends_cancelled(shop: Shop, apart: bool) -> None:
+    order = shop.paid()
+    relay = Relay(shop.database)
+    if apart:
+        drain(relay)
+    with shop.database.transaction() as session:
+        cancellation.cancel(session.connection(), order.id, reason="changed my mind")
+    drain(relay)
+
+    assert shop.fulfillment(order.id).status == "cancelled"
+
+
+def test_events_of_one_order_are_never_sent_out_of_sequence(
+    shop: Shop, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: list[tuple[object, str]] = []
+    real = relaying._apply
+    monkeypatch.setattr(
+        relaying,
+        "_apply",
+        lambda connection, events, at: (
+            applied.extend((one.order_id, one.type) for one in events),
+            real(connection, events, at),
+        ),
+    )
+    orders = [shop.paid() for _ in range(5)]
+    for order in orders[::2]:
+        with shop.database.transaction() as session:
+            cancellation.cancel(session.connection(), order.id, reason="changed my mind")
+
+    drain(Relay(shop.database))
+
+    for order in orders:
+        assert [name for order_id, name in applied if order_id == order.id] == shop.events(order.id)
+
+
+def test_two_relays_at_once_apply_each_event_once(shop: Shop, small_batches: None) -> None:
+    orders = [shop.paid() for _ in range(20)]
+    barrier = threading.Barrier(3)
+
+    def relay_all(_: int) -> int:
+        relay, sent = Relay(shop.database), 0
+        barrier.wait()
+        for _turn in range(60):
+            sent += relay.turn()
+        relay.resign()
+        return sent
+
+    with ThreadPoolExecutor(3) as threads:
+        sent = list(threads.map(relay_all, range(3)))
+
+    assert sum(sent) + sum(drain(Relay(shop.database))) == 20
+    assert sorted(one.order_id for one in shop.all(Fulfillment)) == sorted(order.id for order in orders)
+
+
+def test_second_relay_waits_for_the_lease_of_the_first(shop: Shop) -> None:
+    first, second = Relay(shop.database), Relay(shop.database)
+    shop.paid()
+    assert first.turn() == 1
+
+    shop.paid()
+    assert second.turn() == 0
+    with clock.moved(AFTER_THE_LEASE):
+        assert second.turn() == 1
+        shop.paid()
+        assert first.turn() == 0
+
+
+def test_relay_that_resigns_is_succeeded_at_once(shop: Shop) -> None:
+    first, second = Relay(shop.database), Relay(shop.database)
+    shop.paid()
+    first.turn()
+    shop.paid()
+
+    first.resign()
+
+    assert second.turn() == 1
+
+
+def test_relay_that_never_led_takes_the_lease_from_nobody_by_resigning(shop: Shop) -> None:
+    first, second = Relay(shop.database), Relay(shop.database)
+    shop.paid()
+    first.turn()
+
+    second.resign()
+
+    with shop.database.reading() as session:
+        assert session.exec(select(Lease)).one().expires_at > clock.now()
+
+
+def test_relay_killed_before_its_commit_leaves_everything_to_the_next(shop: Shop) -> None:
+    order = shop.paid()
+
+    def die(_connection: object) -> None:
+        raise KeyboardInterrupt
+
+    listener.listen(shop.database.engine, "commit", die)
+    with pytest.raises(KeyboardInterrupt):
+        Relay(shop.database).turn()
+    listener.remove(shop.database.engine, "commit", die)
+
+    assert (shop.all(Fulfillment), unsent(shop)) == ([], 1)
+    assert drain(Relay(shop.database)) == [1]
+    assert shop.fulfillment(order.id).status == "queued"
