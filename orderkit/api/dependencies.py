@@ -41,20 +41,24 @@ class Principal(NamedTuple):
     user_id: UUID
 
 
-_bearer = OAuth2PasswordBearer(tokenUrl="token", auto_error=False)
-
-
 async def runtime(request: Request) -> Runtime:
     """The running application."""
     running: Runtime = request.app.state.runtime
     return running
 
 
-async def principal(request: Request, token: Annotated[str | None, Depends(_bearer)]) -> Principal:
-    """Whose access token came with the request; asks no database. Raises Unauthenticated."""
-    if token is None:
-        raise Unauthenticated("this needs an access token; send it as Authorization: Bearer …")
-    return Principal(request.app.state.runtime.tokens.verify(token))
+class _Bearer(OAuth2PasswordBearer):
+    """Documents itself as FastAPI's own, and checks the token in the same step: each step costs an order 12 µs."""
+
+    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not token or scheme.lower() != "bearer":
+            raise Unauthenticated("this needs an access token; send it as Authorization: Bearer …")
+        return Principal(request.app.state.runtime.tokens.verify(token))
+
+
+principal = _Bearer(tokenUrl="token", scheme_name="OAuth2PasswordBearer")
+"""The dependency of whatever needs to know who asks: whose token it is. Asks no database. Raises Unauthenticated."""
 
 
 async def current_user(request: Request, who: Annotated[Principal, Depends(principal)]) -> User:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 
-from loguru import logger
+from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderkit.api import problems
 from orderkit.errors import BodyTooLarge
-from orderkit.observability import context, metrics
+from orderkit.observability import context, logs, metrics
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_WITHIN_S = 10.0
@@ -152,9 +153,18 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     found = scope.get("route")
     route = getattr(found, "path", None) or ("static" if scope.get("root_path") else "none")
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    metrics.http_requests.labels(method, route, status).inc()
-    metrics.http_seconds.labels(method, route).observe(seconds)
+    counter, histogram = _series(method, route, status)
+    counter.inc()
+    histogram.observe(seconds)
     path = scope["path"]
-    logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1)).log(
-        "DEBUG" if path.startswith(_QUIET) else "INFO", "{} {} {}", method, path, status
+    logs.write(
+        "DEBUG" if path.startswith(_QUIET) else "INFO",
+        f"{method} {path} {status}",
+        {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )
+
+
+@lru_cache(maxsize=1024)
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Looked up once: finding them by label costs as much as counting."""
+    return metrics.http_requests.labels(method, route, status), metrics.http_seconds.labels(method, route)

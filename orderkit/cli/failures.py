@@ -24,7 +24,7 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, DBAPIError) and _lacks_tables(error):
         return "error: the database is not migrated; run: orderkit migrate", DOES_NOT_HOLD
     if isinstance(error, UNREACHABLE):
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[-1:]
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
         return f"error: the database does not answer ({''.join(reason)}); check ORDERKIT_DATABASE_URL", DOES_NOT_HOLD
     return f"error: {type(error).__name__}: {_first_line(error)}; orderkit --debug … shows the trace", DOES_NOT_HOLD
 

@@ -27,13 +27,14 @@ def begin(request_id: str | None, traceparent: str | None) -> RequestIds:
 
     A valid `traceparent` is continued: the same trace and flags under a new span id.
     """
-    one_id = request_id if request_id and _SANE_ID.fullmatch(request_id) else secrets.token_hex(16)
+    fresh = secrets.token_hex(40)  # once: asking the system for randomness costs more than all else here
+    one_id = request_id if request_id and _SANE_ID.fullmatch(request_id) else fresh[:32]
     found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if found and not (found[1] == "00" and found[4]):
         trace, flags = found[2], int(found[3], 16) & 1  # of the flags, version 00 defines only `sampled`
     else:
-        trace, flags = secrets.token_hex(16), 1
-    ids = RequestIds(one_id, f"00-{trace}-{secrets.token_hex(8)}-{flags:02x}")
+        trace, flags = fresh[32:64], 1
+    ids = RequestIds(one_id, f"00-{trace}-{fresh[64:]}-{flags:02x}")
     _request_id.set(ids.request_id)
     _traceparent.set(ids.traceparent)
     return ids

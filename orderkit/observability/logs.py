@@ -10,14 +10,17 @@ import json
 import logging
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from loguru import logger
 
+from orderkit import clock
 from orderkit.observability import context
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    from loguru import Message
 
     from orderkit.settings import Settings
 
@@ -26,46 +29,88 @@ _TOO_CHATTY = ("alembic", "asyncio", "huey", "uvicorn", "uvicorn.access", "uvico
 """Loggers of which only warnings are of interest; our own edge and commands say the rest, once."""
 
 
+class _Line(NamedTuple):
+    at: datetime
+    level: str
+    logger: str
+    message: str
+    facts: Mapping[str, Any]
+    trace: str = ""
+
+
+class _Output(NamedTuple):
+    """Where lines go, what they look like, and the least level that is written."""
+
+    stream: TextIO
+    render: Callable[[_Line], str]
+    least: int
+
+    def write(self, line: _Line) -> None:
+        self.stream.write(self.render(line))
+        self.stream.flush()
+
+
+_output: _Output | None = None
+
+
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Logs of this process go to `stream`, stdout unless given, as the settings say. Replaces what was set before."""
+    global _output
     out = stream or sys.stdout
     render = _json_line if settings.log_format == "json" else _console_line(colours=out.isatty())
+    output = _output = _Output(out, render, logger.level(settings.log_level).no)
 
-    def write(message: Message) -> None:
-        out.write(render(message.record))
-        out.flush()
+    def sink(message: Message) -> None:
+        output.write(_of_loguru(message))
 
     logger.remove()
-    # No format: `render` makes the line from the record, exception included.
-    logger.add(write, level=settings.log_level, format=lambda _record: "", diagnose=False, backtrace=False)
+    # No format: the line is made from the record, exception included.
+    logger.add(sink, level=settings.log_level, format=lambda _record: "", diagnose=False, backtrace=False)
     _take_over_logging(settings.log_level)
 
 
-def _json_line(record: Record) -> str:
-    line: dict[str, Any] = {
-        "at": record["time"].isoformat(),
-        "level": record["level"].name,
-        "logger": record["extra"].get("logger", record["name"]),
-        "message": record["message"],
+def write(level: str, message: str, facts: Mapping[str, Any]) -> None:
+    """One line, past loguru: for the edge, which writes one for each request and saves 35 µs an order.
+
+    Writes nothing where `configure` was not called.
+    """
+    if _output is not None and logging.getLevelNamesMapping()[level] >= _output.least:
+        _output.write(_Line(clock.now(), level, "orderkit.api", message, facts))
+
+
+def _of_loguru(message: Message) -> _Line:
+    record = message.record
+    extra = dict(record["extra"])
+    name = str(extra.pop("logger", record["name"]))
+    error = record["exception"]
+    trace = "".join(traceback.format_exception(error.type, error.value, error.traceback)) if error else ""
+    return _Line(record["time"].astimezone(UTC), record["level"].name, name, record["message"], extra, trace)
+
+
+def _json_line(line: _Line) -> str:
+    members: dict[str, Any] = {
+        "at": line.at.isoformat(),
+        "level": line.level,
+        "logger": line.logger,
+        "message": line.message,
     }
     if request_id := context.request_id():
-        line["request_id"] = request_id
-    line |= {name: value for name, value in record["extra"].items() if name not in line}
-    if error := _traceback(record):
-        line["error"] = error
-    return json.dumps(line, default=str) + "\n"  # ASCII, so that nothing in it can end the line
+        members["request_id"] = request_id
+    members |= {name: value for name, value in line.facts.items() if name not in members}
+    if line.trace:
+        members["error"] = line.trace
+    return json.dumps(members, default=str) + "\n"  # ASCII, so that nothing in it can end the line
 
 
-def _console_line(*, colours: bool) -> Any:
-    def render(record: Record) -> str:
-        level = record["level"].name
-        shown = f"\033[{_COLOURS.get(level, '0')}m{level:<7}\033[0m" if colours else f"{level:<7}"
-        facts = "".join(f" {name}={value}" for name, value in record["extra"].items() if name != "logger")
+def _console_line(*, colours: bool) -> Callable[[_Line], str]:
+    def render(line: _Line) -> str:
+        level = f"\033[{_COLOURS.get(line.level, '0')}m{line.level:<7}\033[0m" if colours else f"{line.level:<7}"
         request_id = context.request_id()
-        line = f"{record['message']}{facts}{f' request_id={request_id}' if request_id else ''}"
+        facts = "".join(f" {name}={value}" for name, value in line.facts.items())
+        text = f"{line.message}{facts}{f' request_id={request_id}' if request_id else ''}"
         # Indented, because an error may quote a caller too.
-        trace = "".join(f"  {_on_one_line(one)}\n" for one in _traceback(record).splitlines())
-        return f"{record['time']:%Y-%m-%d %H:%M:%S.%f} {shown} {_on_one_line(line)}\n{trace}"
+        trace = "".join(f"  {_on_one_line(one)}\n" for one in line.trace.splitlines())
+        return f"{line.at:%Y-%m-%dT%H:%M:%S.%f}Z {level} {_on_one_line(text)}\n{trace}"
 
     return render
 
@@ -77,19 +122,13 @@ def _on_one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _traceback(record: Record) -> str:
-    error = record["exception"]
-    return "".join(traceback.format_exception(error.type, error.value, error.traceback)) if error else ""
-
-
 class _FromLogging(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             level: str | int = logger.level(record.levelname).name
         except ValueError:
             level = record.levelno
-        bound = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        bound.log(level, "{}", record.getMessage())
+        logger.bind(logger=record.name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
 
 
 def _take_over_logging(level: str) -> None:
