@@ -15,13 +15,13 @@ import pytest
 from hypothesis import configuration
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
-from sqlalchemy import make_url
 from sqlmodel import Session
 
 from orderkit.db import Database
 from orderkit.migrating import migrate
 from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
+from tests.processes import Processes
 from tests.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -249,11 +249,10 @@ def rolled_back(engine_name: str, request: pytest.FixtureRequest) -> Iterator[Se
     database: Database = request.getfixturevalue(f"_lasting_{engine_name}")
     if engine_name == "postgresql":
         _emptied(request.getfixturevalue("postgresql_worker_url"))
-    with database.engine.connect() as connection:
-        with connection.begin() as transaction:
-            with Session(connection, join_transaction_mode="create_savepoint") as session:
-                yield session
-            transaction.rollback()
+    with database.engine.connect() as connection, connection.begin() as transaction:
+        with Session(connection, join_transaction_mode="create_savepoint") as session:
+            yield session
+        transaction.rollback()
 
 
 @pytest.fixture(scope="session")
@@ -299,15 +298,14 @@ def rng(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> random.R
     return random.Random(f"{pytestconfig.stash[_SEED]} {request.node.nodeid}")
 
 
+# ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 @pytest.fixture
 def processes(settings: Settings, database: Database, tmp_path: Path) -> Iterator[Processes]:
-    """Processes of orderkit on the test's database, with the quick settings; killed at the end."""
-    env = {f"{PREFIX}{name.upper()}": str(value) for name, value in QUICK.items()}
-    env |= {
-        "ORDERKIT_HOME": str(tmp_path / "home"),
-        "ORDERKIT_DATABASE_URL": settings.resolved_database_url,
-        "ORDERKIT_SECRET_KEY": "only-for-tests-" + "0123456789abcdef" * 2,
-    }
-    found = Processes(tmp_path, env)
+    """Processes of orderkit on the test's database, with the test's settings; killed at the end."""
+    given = settings.model_dump(exclude_unset=True)
+    env = {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+    found = Processes(tmp_path, env | {"ORDERKIT_SECRET_KEY": "only-for-tests-" + "0123456789abcdef" * 2})
     yield found
     found.kill_all()
