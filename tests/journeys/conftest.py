@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ PASSWORD = "a password for tests"
 @dataclass
 class Reply:
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Any
 
 
@@ -85,7 +85,7 @@ class Shop:
         async def send(session: aiohttp.ClientSession, address: str) -> Reply:
             async with session.request(method, address + path, json=body, headers=headers) as response:
                 text = await response.text()
-                return Reply(response.status, dict(response.headers), json.loads(text) if text else None)
+                return Reply(response.status, response.headers.copy(), json.loads(text) if text else None)
 
         return send
 
@@ -139,7 +139,8 @@ def eventually(look: Callable[[], T], *, within_s: float = 20) -> T:
 def simulator(processes: Processes) -> str:
     process = processes.start("simulate", "--port", "0")
     address = process.address()
-    processes.env |= {"ORDERKIT_GATEWAY": "simulator", "ORDERKIT_SIMULATOR_URL": address}
+    # A short lease: what a killed process held is free again in moments.
+    processes.env |= {"ORDERKIT_GATEWAY": "simulator", "ORDERKIT_SIMULATOR_URL": address, "ORDERKIT_LEASE": "2"}
     return address
 
 

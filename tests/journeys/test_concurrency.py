@@ -9,8 +9,8 @@ from tests.journeys.conftest import Shop
 
 def test_fifty_posts_with_one_key_are_one_order_and_one_capture(shop: Shop) -> None:
     shop.make_product("TEA", stock=100)
-    replies = shop.all_at_once([shop.order("one-key", [("TEA", 2)], method="pm_card_slow")] * 25)
-    replies += shop.all_at_once([shop.order("one-key", [("TEA", 2)], method="pm_card_slow")] * 25)
+    replies = shop.all_at_once([shop.order("one-key", [("TEA", 2)], method="pm_card_timeout_after_charge")] * 25)
+    replies += shop.all_at_once([shop.order("one-key", [("TEA", 2)], method="pm_card_timeout_after_charge")] * 25)
     assert {reply.status for reply in replies} <= {201, 202, 409}
     assert {reply.body["code"] for reply in replies if reply.status == 409} <= {"idempotency_key_in_use"}
     orders = {reply.body["id"] for reply in replies if reply.status in (201, 202)}

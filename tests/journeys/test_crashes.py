@@ -37,7 +37,7 @@ def test_an_api_killed_between_charge_and_commit_leaves_one_order_that_is_paid_a
         api.kill()
     thread.join()
 
-    shop.addresses = [processes.start("serve", "--port", "0", ORDERKIT_LEASE="1").address()]
+    shop.addresses = [processes.start("serve", "--port", "0").address()]
     processes.start("worker").wait_for("the worker is up")
     [order] = eventually(lambda: _shipped(shop))
     again = shop.one(shop.order("killed", [("TEA", 1)]))
@@ -51,7 +51,7 @@ def test_an_api_killed_between_charge_and_commit_leaves_one_order_that_is_paid_a
 
 def test_a_worker_killed_in_the_middle_of_a_booking_leaves_one_shipment(shop: Shop, processes: Processes) -> None:
     shop.make_product("TEA", stock=10)
-    patient = {"ORDERKIT_LEASE": "2", "ORDERKIT_CARRIER_TIMEOUT": "10"}
+    patient = {"ORDERKIT_CARRIER_TIMEOUT": "10"}
     worker = processes.start("worker", **patient)
     shop.misbehave("carrier", "timeout_after", 1)  # booked, and the answer never comes
     assert shop.one(shop.order("k", [("TEA", 1)])).status == 201
