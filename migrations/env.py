@@ -1,4 +1,7 @@
-"""How Alembic runs orderkit's migrations: on a connection that `orderkit.migrating` opened, or as SQL text."""
+"""How Alembic runs orderkit's migrations: on a connection that `orderkit.migrating` opened, or as SQL text.
+
+The transaction, the lock timeout and the wait for another who migrates are the opener's; nothing here commits.
+"""
 
 from __future__ import annotations
 

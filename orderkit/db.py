@@ -54,6 +54,13 @@ UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
 
 
+def aware(value: datetime) -> datetime:
+    """`value`, which has a zone. Raises ValueError for one that could be any zone's."""
+    if value.tzinfo is None:
+        raise ValueError(f"{value} has no time zone")
+    return value
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant. PostgreSQL keeps `timestamptz`; SQLite has no zone, so UTC is stored bare and given back aware."""
 
@@ -61,9 +68,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
+        if value is None:
+            return None
+        aware(value)
+        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
         return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
@@ -100,6 +108,29 @@ class Database:
         alone = self._writer if self.is_sqlite else nullcontext()
         with alone, Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def changing_schema(self) -> Iterator[Session]:
+        """A transaction for migrations.
+
+        SQLite changes a table by putting another in its place, which needs foreign keys off, and that cannot be done
+        within a transaction: they are off meanwhile and checked before the commit. Raises RuntimeError if one is broken.
+        """
+        if not self.is_sqlite:
+            with self.transaction() as session:
+                yield session
+            return
+        with self._writer, self._writing.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute("PRAGMA foreign_keys=OFF").close()
+            try:
+                with Session(connection) as session, session.begin():
+                    yield session
+                    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                    if broken is not None:
+                        raise RuntimeError(f"a row of {broken[0]} refers to a row of {broken[2]} that is not there")
+            finally:
+                driver.execute("PRAGMA foreign_keys=ON").close()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -174,7 +205,7 @@ def _postgresql_engine(settings: Settings) -> Engine:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same work may succeed if simply done again: a deadlock, a lost connection, a busy SQLite."""
+    """Whether the same work may succeed if simply done again: a deadlock, a lost connection, a server that stops."""
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated:
@@ -262,12 +293,16 @@ def pairs_of(
         _kind, encode = _form(column.type)
         literal = bindparam(None, "{" + ",".join(map(encode, values)) + "}", type_=Text)
         literals.append(cast(literal, postgresql.ARRAY(column.type)))
-    wanted = func.unnest(*literals).table_valued("a", "b")
+    wanted = func.unnest(*literals).table_valued("a", "b").render_derived()
     return tuple_(*columns).in_(select(wanted.c.a, wanted.c.b))
 
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''").replace("%", "%%") + "'"
 
 
 _ARRAY_FORMS: tuple[tuple[type[TypeEngine[Any]], str, Callable[[Any], str]], ...] = (
@@ -276,7 +311,7 @@ _ARRAY_FORMS: tuple[tuple[type[TypeEngine[Any]], str, Callable[[Any], str]], ...
     (Integer, "integer", str),
     (Boolean, "boolean", lambda value: "t" if value else "f"),
     (Text, "text", _quoted),
-    (UtcDateTime, "timestamptz", lambda value: f'"{value.isoformat()}"'),
+    (UtcDateTime, "timestamptz", lambda value: f'"{aware(value).isoformat()}"'),
     (JSON, "json", lambda value: _quoted(json.dumps(value, ensure_ascii=False))),
 )
 
@@ -316,7 +351,7 @@ def _pg_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: t
     sets = ", ".join(f"{name} = {f't.{name} + ' if name in add else ''}d.{name}" for name in columns if name not in by)
     met = [f"t.{name} = d.{name}" for name in by]
     met += [
-        f"t.{name} IS NULL" if texts is None else f"t.{name} IN ({', '.join(map(repr, texts))})"
+        f"t.{name} IS NULL" if texts is None else f"t.{name} IN ({', '.join(map(_literal, texts))})"
         for name, texts in guard
     ]
     source = f"unnest({_unnest(table, columns)}) AS d ({', '.join(columns)})"

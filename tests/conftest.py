@@ -26,7 +26,7 @@ from tests.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = ("sqlite", "postgresql")
-INTEGRATION = {"engine_name", "postgresql_url", "redis_url", "empty_database_url", "servers", "processes"}
+INTEGRATION = {"engine_name", "postgresql_url", "redis_url", "servers", "processes"}
 """Whoever uses one of these fixtures is an integration test; others are unit tests, unless they say what they are."""
 
 # ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────

