@@ -55,9 +55,9 @@ def orders(
     from orderkit.orders import importing
 
     plan = importing.load(file, format_ and format_.value)
-    if rejects is not None:  # before anything is imported, so that a path that cannot be written stops here
-        _write_rejects(rejects, file, plan.header, plan.rejected)
     result = importing.preview(plan)
+    if rejects is not None:  # before anything is imported, so that a path that cannot be written stops here
+        _write_rejects(rejects, file, plan.header, result.rejected)
     if not dry_run:
         result = _execute(plan, result.taken)
     if rejects is not None and len(result.rejected) > len(plan.rejected):

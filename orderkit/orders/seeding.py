@@ -1,16 +1,17 @@
 """A believable past: orders over many days, with the rhythm of week and year, few products sold often and many seldom, customers
 who come back, some payments declined and some money given back.
 
-The same arguments make the same history, ending with yesterday. Each order's key holds them and its number, so that a second
-run adds nothing, one that was killed is completed, and other arguments add another history beside the first. Orders are made
-and written in batches: memory does not grow with their number. No events are sent, as there is nobody to tell.
+The same arguments make the same orders, the last of them yesterday's. Each order's key holds the arguments and its number, and
+what is in it does not depend on the day it is made, so that a second run adds nothing, also tomorrow, one that was killed is
+completed, and other arguments add another history beside the first. Orders are made and written in batches: memory does not
+grow with their number. No events are sent, as there is nobody to tell.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate, islice, pairwise
@@ -124,9 +125,18 @@ def write(database: Database, history: History, shop: Shop, *, progress: Progres
 def past_orders(history: History, shop: Shop) -> Iterator[PastOrder]:
     """The orders of the history, by date."""
     today = now().replace(hour=0, minute=0, second=0, microsecond=0)
-    maker = _Maker(history, shop)
+    maker = _Maker(history, shop, until=today)
     for day, (first, last) in enumerate(pairwise(_orders_before(history, today))):
-        yield from maker.day(day, today - timedelta(days=history.days - day), range(first, last))
+        date = today - timedelta(days=history.days - day)
+        for number, second in zip(range(first, last), _seconds(history, day, last - first), strict=True):
+            yield maker.order(number, date + timedelta(seconds=second))
+
+
+def _seconds(history: History, day: int, count: int) -> list[int]:
+    """When the orders of a day were placed."""
+    random = Random(f"{history.name}:{day}:hours")  # noqa: S311 - meant to be repeatable, here and below
+    hours = random.choices(range(24), cum_weights=_HOURS, k=count)
+    return sorted(hour * 3600 + random.randrange(3600) for hour in hours)
 
 
 def _orders_before(history: History, today: datetime) -> list[int]:
@@ -138,42 +148,37 @@ def _orders_before(history: History, today: datetime) -> list[int]:
         # Highest in early December, lowest in early June; and the shop grows by half over its history.
         season = 1 + 0.35 * math.cos(2 * math.pi * (date.timetuple().tm_yday - 340) / 365.25)
         growth = 1 + 0.5 * day / history.days
-        noise = Random(f"{history.name}:{day}").uniform(0.85, 1.15)  # noqa: S311 - meant to be repeatable
+        noise = Random(f"{history.name}:{day}").uniform(0.85, 1.15)  # noqa: S311
         total += _WEEKDAYS[date.weekday()] * season * growth * noise
         so_far.append(total)
     return [round(history.orders * part / total) for part in so_far]
 
 
 class _Maker:
-    """Makes the orders of a day; each day has its own generator, so that no day depends on how another was made."""
+    """Makes orders, to be asked for in turn: one stream of random numbers, of which every order takes its share."""
 
-    def __init__(self, history: History, shop: Shop) -> None:
+    def __init__(self, history: History, shop: Shop, *, until: datetime) -> None:
         self._history = history
         self._users = shop.users
+        self._until = until
+        self._random = Random(history.name)  # noqa: S311
         self._products = list(shop.products)
         Random(history.seed).shuffle(self._products)  # noqa: S311
         # Zipf with a flattened head: of 120 products the first twelve make 45 % of the sales.
         self._popularity = list(accumulate(1 / (rank + 3) for rank in range(len(self._products))))
 
-    def day(self, day: int, date: datetime, numbers: Sequence[int]) -> Iterator[PastOrder]:
-        random = Random(f"{self._history.name}:orders:{day}")  # noqa: S311
-        seconds = sorted(
-            hour * 3600 + random.randrange(3600)
-            for hour in random.choices(range(24), cum_weights=_HOURS, k=len(numbers))
-        )
-        for number, second in zip(numbers, seconds, strict=True):
-            yield self._order(random, number, date + timedelta(seconds=second), self._history.days - day)
-
-    def _order(self, random: Random, number: int, placed_at: datetime, days_left: int) -> PastOrder:
+    def order(self, number: int, placed_at: datetime) -> PastOrder:
+        random = self._random
         lines = self._lines(random)
         total = sum(line.line_total for line in lines)
         key = f"{self._history.name}:{number}"
         fate = random.random()
-        after = random.randrange(1, 15)
+        wait = timedelta(days=14) * random.random()
         refunds: tuple[PastRefund, ...] = ()
-        if fate < _REFUNDED_WHOLE + _REFUNDED_IN_PART and after < days_left:
+        if fate < _REFUNDED_WHOLE + _REFUNDED_IN_PART:
             amount = total if fate < _REFUNDED_WHOLE else lines[0].line_total
-            at = placed_at + timedelta(days=after)
+            # Of an order from the last days sooner, and not never: whether there is a refund must not depend on today.
+            at = placed_at + min(wait, (self._until - placed_at) * (wait / timedelta(days=14)))
             refunds = (PastRefund(uuid5(_REFUNDS, key), amount, at, "returned"),)
         return PastOrder(
             order_id=new_id(),
@@ -216,7 +221,7 @@ def _fill_catalog(connection: Connection, history: History) -> int:
     """Lists products and opens their stock if the catalog is empty; how many."""
     if connection.execute(select(_products.c.sku).limit(1)).first() is not None:
         return 0
-    products = list(_invented(Random(history.seed)))  # noqa: S311
+    products = list(invented_products(history.seed))
     listing.list_missing(connection, products)
     stock.receive(connection, {one.sku: OPENING_STOCK for one in products}, "opening stock", at=now())
     return len(products)
@@ -239,7 +244,9 @@ _GOODS = {  # name, and the price around which its varieties lie, in pence
 }
 
 
-def _invented(random: Random) -> Iterator[Listed]:
+def invented_products(seed: int) -> Iterator[Listed]:
+    """What a shop sells that has nothing yet."""
+    random = Random(seed)  # noqa: S311
     for good, (name, price) in _GOODS.items():
         for variety in _VARIETIES:
             around = round(price * random.uniform(0.8, 1.25) / 10) * 10 - 1
