@@ -68,9 +68,11 @@ class Process:
                 assert time.monotonic() < until, f"does not answer:\n{self.output}"
                 time.sleep(0.02)
 
-    def terminate(self) -> int:
-        """SIGTERM, and the exit code that followed."""
-        self._process.send_signal(signal.SIGTERM)
+    def terminate(self, *numbers: signal.Signals) -> int:
+        """SIGTERM, or those signals one after the other, and the exit code that followed."""
+        for number in numbers or (signal.SIGTERM,):
+            self._process.send_signal(number)
+            time.sleep(0.5 if len(numbers) > 1 else 0)
         return self._process.wait(GONE_WITHIN_S)
 
     def kill(self) -> None:

@@ -90,9 +90,13 @@ class Shop:
         with self.database.reading() as session:
             return session.exec(select(Payment).where(Payment.order_id == order_id)).one()
 
-    def fulfillment(self, order_id: UUID) -> Fulfillment:
+    def fulfillments(self, order_id: UUID) -> list[Fulfillment]:
         with self.database.reading() as session:
-            return session.exec(select(Fulfillment).where(Fulfillment.order_id == order_id)).one()
+            return list(session.exec(select(Fulfillment).where(Fulfillment.order_id == order_id)))
+
+    def fulfillment(self, order_id: UUID) -> Fulfillment:
+        [one] = self.fulfillments(order_id)
+        return one
 
     def attempts(self, fulfillment_id: UUID) -> list[FulfillmentAttempt]:
         of_one = select(FulfillmentAttempt).where(FulfillmentAttempt.fulfillment_id == fulfillment_id)

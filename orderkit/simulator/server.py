@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loguru import logger
+
 from orderkit.serving import listen, serve_until_signalled
 from orderkit.simulator.app import create_simulator
 
@@ -18,6 +20,7 @@ def run(host: str, port: int, store: Path) -> None:
     """
     with listen(host, port) as listener:
         app = create_simulator(store)
+        logger.info("simulating on http://{}:{} (books: /ledger)", host, listener.getsockname()[1])
         serve_until_signalled(
             app,
             host=host,

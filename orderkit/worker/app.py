@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable
 from threading import Event, Thread
 from types import FrameType
+from typing import Any
 
 from huey.consumer import Consumer
 from loguru import logger
@@ -14,7 +16,7 @@ from loguru import logger
 from orderkit.errors import Unavailable
 from orderkit.settings import Settings
 from orderkit.worker.due import TURN_S, Due
-from orderkit.worker.queue import open_queue
+from orderkit.worker.queue import Calm, open_queue
 from orderkit.worker.runtime import Runtime, open_runtime
 from orderkit.worker.tasks import register
 
@@ -116,5 +118,11 @@ class _Signals:
 
 
 class _Consumer(Consumer):  # type: ignore[misc]  # huey has no types
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        calm = Calm()
+        for name in ("huey.consumer.Worker", "huey.consumer.Scheduler"):
+            logging.getLogger(name).addFilter(calm)
+
     def _set_signal_handlers(self) -> None:
         """None of its own: it would take one signal for draining and the other for stopping dead, and SIGHUP to restart."""

@@ -6,7 +6,10 @@ It may lose what is in it, or give it out twice: the database is the truth, and 
 from __future__ import annotations
 
 import json
+import logging
+import math
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +60,27 @@ def _file_queue(settings: Settings) -> Huey:
         return SqliteHuey(NAME, results=False, serializer=_Json(), storage_class=_FileStorage, filename=str(path))
     except (OSError, sqlite3.Error) as error:
         raise ConfigurationError(f"cannot keep the task queue in {path} ({error}); set ORDERKIT_HOME") from None
+
+
+class Calm(logging.Filter):
+    """For Huey's loggers: a store that does not answer is one line in a while, not a traceback a quarter second a thread."""
+
+    EVERY_S = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_at = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, UNREACHABLE):
+            return True
+        if time.monotonic() < self._told_at + self.EVERY_S:
+            return False
+        self._told_at = time.monotonic()
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+        record.msg, record.args = "the task queue does not answer: %s", (type(error).__name__,)
+        return True
 
 
 class _FileStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy import event as listener
 from sqlmodel import select
 
@@ -89,14 +92,12 @@ def test_events_of_one_order_are_never_sent_out_of_sequence(
 ) -> None:
     applied: list[tuple[object, str]] = []
     real = relaying._apply
-    monkeypatch.setattr(
-        relaying,
-        "_apply",
-        lambda connection, events, at: (
-            applied.extend((one.order_id, one.type) for one in events),
-            real(connection, events, at),
-        ),
-    )
+
+    def seen(connection: Connection, events: Sequence[Any], at: datetime) -> None:
+        applied.extend((one.order_id, one.type) for one in events)
+        real(connection, events, at)
+
+    monkeypatch.setattr(relaying, "_apply", seen)
     orders = [shop.paid() for _ in range(5)]
     for order in orders[::2]:
         with shop.database.transaction() as session:
