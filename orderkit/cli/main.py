@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Show the whole story on this machine: orders, duplicates, failures, and that the counts agree."),
     "serve": ("serve", "Serve the HTTP API."),
     "worker": ("worker", "Ship paid orders and settle what is open, in the background."),
     "simulate": ("simulate", "Play payment provider and carrier, with a ledger of what they took and failures on demand."),
