@@ -84,9 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
         checkout = Checkout(database, settings, gateway, breaker)
         app.state.runtime = Runtime(settings, database, gateway, checkout, Tokens(settings), hashing)
-        # What was loaded stays for good; a collector that does not look at it halves the slowest requests.
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # what was loaded stays; a collector that does not look through it halves the slowest requests
         logger.info("ready for requests")
         try:
             yield

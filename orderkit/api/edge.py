@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderkit.api import problems
-from orderkit.errors import BodyTooLarge
+from orderkit.errors import BodyTooLarge, NotFound
 from orderkit.observability import context, logs, metrics
 
 MAX_BODY_BYTES = 64 * 1024
@@ -54,10 +54,12 @@ class Edge:
         refused: Response | None = None
         try:
             await body.check_length()
+            if "\0" in scope["path"]:  # PostgreSQL cannot even be asked for it
+                raise NotFound("there is nothing under this address")
             await self._app(scope, body.receive, answer.send)
         except ClientDisconnect:
             answer.status = answer.status or CLIENT_GONE
-        except BodyTooLarge as error:
+        except (BodyTooLarge, NotFound) as error:
             refused = problems.answer_to(error)
         except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
             refused = problems.internal_error(error)

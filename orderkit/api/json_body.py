@@ -91,7 +91,7 @@ _decoder = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_not_a_nu
 
 
 def _check(value: Any, place: tuple[int | str, ...]) -> None:
-    if len(place) > MAX_DEPTH:
+    if len(place) >= MAX_DEPTH and isinstance(value, dict | list):
         raise BodyMalformed("the body nests too deeply")
     if isinstance(value, str):
         _check_text(value, place)

@@ -23,7 +23,9 @@ def normal_email(text: str) -> str:
     """The one spelling of an address: lower case, ASCII (a domain in IDNA). Raises Invalid for what is no address."""
     try:
         # Nothing is mailed, so that admin@localhost is as good as any.
-        found = validate_email(text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False)
+        found = validate_email(
+            text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False, strict=True
+        )
     except EmailNotValidError as error:
         raise Invalid("the e-mail address cannot be taken", pointers=[("#/email", str(error))]) from None
     return str(found.ascii_email).lower()

@@ -1,0 +1,119 @@
+"""Whether the process lives, whether it can serve, and its numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from orderkit import migrating
+from orderkit.api import health
+from orderkit.db import Database
+from orderkit.settings import Settings
+from tests.client import Client, running
+
+LIVE = ("/health/live", "/health/liveness")
+READY = ("/health/ready", "/health/readiness")
+
+
+@pytest.mark.parametrize("path", LIVE)
+def test_alive(api: Client, path: str) -> None:
+    answer = api.get(path)
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", READY)
+def test_ready_when_the_database_answers_and_is_migrated(api: Client, path: str) -> None:
+    answer = api.get(path)
+    assert answer.status == 200
+    assert answer.json() == {"status": "ok", "checks": {"database": "ok", "process": "ok"}}
+
+
+@pytest.mark.parametrize("path", READY)
+def test_not_ready_while_the_process_is_told_to_stop(api: Client, path: str) -> None:
+    api.runtime.draining = True
+    answer = api.get(path)
+    assert answer.status == 503
+    assert answer.json()["checks"] == {"database": "ok", "process": "stopping"}
+    assert api.get("/health/live").status == 200
+
+
+def test_not_ready_on_a_schema_of_another_version(api: Client, database: Database) -> None:
+    with database.transaction() as session:
+        session.connection().execute(text("UPDATE alembic_version SET version_num = 'older'"))
+    try:
+        answer = api.get("/health/ready")
+    finally:
+        with database.transaction() as session:
+            session.connection().execute(
+                text("UPDATE alembic_version SET version_num = :head"), {"head": migrating.head()}
+            )
+    assert answer.status == 503
+    assert answer.json()["checks"]["database"] == "is not migrated"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://nobody:s3cret@127.0.0.1:1/none", "sqlite:////proc/none/orderkit.db"]
+)
+def test_without_a_database_it_lives_and_is_not_ready(tmp_path: Path, url: str) -> None:
+    if url.startswith("sqlite"):
+        url = f"sqlite:///{tmp_path}"  # a folder, which cannot be opened as a file
+    with running(Settings(_env_file=None, home=tmp_path, database_url=url)) as api:
+        assert all(api.get(path).status == 200 for path in LIVE)
+        answer = api.get("/health/ready")
+        assert answer.status == 503
+        assert answer.json()["checks"] == {"database": "does not answer", "process": "ok"}
+        assert b"s3cret" not in answer.body
+        products = api.get("/products")
+        assert (products.status, products.code) == (503, "unavailable")
+
+
+def test_a_database_that_hangs_is_not_waited_for(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "READY_WITHIN_S", 0.05)
+    monkeypatch.setattr(health.migrating, "require_current", lambda _database: time.sleep(0.5))
+    started = time.monotonic()
+    answer = api.get("/health/ready")
+    assert time.monotonic() - started < 0.45
+    assert (answer.status, "does not answer within" in answer.json()["checks"]["database"]) == (503, True)
+
+
+def test_metrics_are_prometheus_text(api: Client) -> None:
+    api.get("/products")
+    answer = api.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    names = {family.name for family in text_string_to_metric_families(answer.body.decode())}
+    assert names >= {"orderkit_http_requests", "orderkit_http_request_seconds", "orderkit_orders"}
+    assert "orderkit_provider_calls" in names
+
+
+def test_metrics_can_be_behind_a_token_of_their_own(settings: Settings) -> None:
+    with running(settings.model_copy(update={"metrics_token": SecretStr("t0ken")})) as api:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "t0ken"}, {"Authorization": b"\xff"}):
+            assert api.get("/metrics", headers).code == "unauthenticated"
+        assert api.get("/metrics", {"Authorization": "Bearer t0ken"}).status == 200
+
+
+COUNT = """
+from orderkit.observability import metrics
+for _ in range({n}):
+    metrics.http_requests.labels("GET", "/x", 200).inc()
+metrics.http_seconds.labels("GET", "/x").observe(0.5)
+print(metrics.exposition().decode())
+"""
+
+
+def test_processes_that_share_a_folder_add_up(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for n in (3, 4):
+        done = subprocess.run(
+            [sys.executable, "-c", COUNT.format(n=n)], env=environment, capture_output=True, text=True, check=True
+        )
+    assert 'orderkit_http_requests_total{method="GET",route="/x",status="200"} 7.0' in done.stdout
+    assert 'orderkit_http_request_seconds_count{method="GET",route="/x"} 2.0' in done.stdout

@@ -1,0 +1,89 @@
+"""The description of the API is complete and true, and its pages need no internet."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orderkit.api import problems
+from orderkit.app import create_app
+from orderkit.settings import Settings
+from tests.client import Client
+
+METHODS = ("get", "post", "patch", "put", "delete")
+
+
+@pytest.fixture
+def engine_name() -> str:
+    """One engine will do: nothing here asks the database."""
+    return "sqlite"
+
+
+@pytest.fixture
+def document(settings: Settings) -> dict[str, Any]:
+    return create_app(settings).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert method in METHODS
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_answer_has_a_schema_and_every_error_is_a_problem(document: dict[str, Any]) -> None:
+    reference = {"$ref": "#/components/schemas/Problem"}
+    for name, operation in operations(document):
+        assert operation["description"] or operation["summary"], name
+        for status, response in operation["responses"].items():
+            (kind,) = response["content"]
+            schema = response["content"][kind]["schema"]
+            assert schema, (name, status)
+            if name == "GET /health/ready":
+                continue  # its 503 is the same document as its 200
+            assert (kind == problems.MEDIA_TYPE) == (int(status) >= 400), (name, status)
+            assert (schema == reference) == (int(status) >= 400), (name, status)
+
+
+def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        secured = operation.get("security") == [{"OAuth2PasswordBearer": []}]
+        assert secured == ("401" in operation["responses"] and name not in ("POST /token", "GET /metrics")), name
+    scheme = document["components"]["securitySchemes"]["OAuth2PasswordBearer"]
+    assert scheme["flows"]["password"]["tokenUrl"] == "token"
+
+
+def test_whatever_takes_a_body_documents_how_it_can_be_refused(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        if "requestBody" in operation:
+            assert {"400", "413", "415", "422"} <= operation["responses"].keys(), name
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)):
+        part: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            part = part[step]
+    assert "ValidationError" not in document["components"]["schemas"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_the_document_is_served_as_it_is_made(api: Client, document: dict[str, Any]) -> None:
+    assert api.get("/openapi.json").json() == document
+    assert api.app.openapi() == document
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc", "/docs/oauth2-redirect"])
+def test_the_docs_load_nothing_from_elsewhere(api: Client, page: str) -> None:
+    answer = api.get(page)
+    assert answer.status == 200
+    html = answer.body.decode()
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert [url for url in loaded if not url.startswith(("/static/docs/", "#", "data:"))] == []
+    for url in loaded:
+        if url.startswith("/"):
+            assert api.get(url).status == 200, url

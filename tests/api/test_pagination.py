@@ -1,0 +1,101 @@
+"""One kind of paging for all lists: complete, in order, and only with cursors that the list itself gave."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+
+from orderkit.api.pagination import Paging
+from orderkit.db import Database
+from orderkit.errors import CursorInvalid
+from tests.client import Client
+from tests.factories import make_product
+
+KEY = b"k" * 32
+OF = {"list": "orders", "status": "paid"}
+
+
+class Position(NamedTuple):
+    created_at: datetime
+    id: UUID
+
+
+def test_a_position_comes_back_as_it_was() -> None:
+    position = Position(datetime(2026, 11, 21, 14, 0, 0, 123456, UTC), uuid4())
+    cursor = Paging(20, None, KEY).cursor(OF, position)
+    assert Paging(20, cursor, KEY).after(OF, Position) == position
+
+
+@pytest.mark.parametrize("text", ["A", "ÄÖ ü", '"', "\\", "x" * 64, "🍵"])
+def test_any_text_can_be_a_position(text: str) -> None:
+    cursor = Paging(20, None, KEY).cursor(OF, text)
+    assert cursor.isascii()
+    assert Paging(20, cursor, KEY).after(OF, str) == text
+
+
+def test_without_a_cursor_a_list_starts_at_its_start() -> None:
+    assert Paging(20, None, KEY).after(OF, str) is None
+
+
+@pytest.mark.parametrize(
+    "of", [{"list": "orders", "status": "shipped"}, {"list": "orders"}, {"list": "products", "status": "paid"}]
+)
+def test_a_cursor_fits_no_other_list_and_no_other_filter(of: dict[str, str]) -> None:
+    cursor = Paging(20, None, KEY).cursor(OF, "A")
+    with pytest.raises(CursorInvalid):
+        Paging(20, cursor, KEY).after(of, str)
+
+
+def test_a_cursor_of_another_installation_is_refused() -> None:
+    cursor = Paging(20, None, b"another" * 5).cursor(OF, "A")
+    with pytest.raises(CursorInvalid):
+        Paging(20, cursor, KEY).after(OF, str)
+
+
+def test_every_edited_character_of_a_cursor_is_noticed() -> None:
+    cursor = Paging(20, None, KEY).cursor(OF, "TEA-001")
+    for place in range(len(cursor)):
+        for other in "A_x=.":
+            edited = cursor[:place] + other + cursor[place + 1 :]
+            if edited != cursor:
+                with pytest.raises(CursorInvalid):
+                    Paging(20, edited, KEY).after(OF, str)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 7, 8, 100])
+def test_pages_together_are_the_list(api: Client, database: Database, limit: int) -> None:
+    skus = ["a", "A", "A-1", "Ab", "B B", "É", "z"]
+    for sku in skus:
+        make_product(database, sku=sku)
+    whole = [one["sku"] for one in api.get("/products?limit=100").json()["items"]]
+    assert sorted(whole) == sorted(skus)
+    seen: list[str] = []
+    path = f"/products?limit={limit}"
+    for _ in range(len(skus) + 1):
+        page = api.get(path).json()
+        seen += [one["sku"] for one in page["items"]]
+        assert len(page["items"]) <= limit
+        if page["next_cursor"] is None:
+            break
+        path = f"/products?limit={limit}&cursor={page['next_cursor']}"
+    assert seen == whole
+
+
+def test_a_product_added_meanwhile_shifts_nothing(api: Client, database: Database) -> None:
+    for sku in ("B", "C", "D"):
+        make_product(database, sku=sku)
+    first = api.get("/products?limit=2").json()
+    make_product(database, sku="A")
+    second = api.get(f"/products?limit=2&cursor={first['next_cursor']}").json()
+    assert [one["sku"] for one in first["items"] + second["items"]] == ["B", "C", "D"]
+
+
+def test_twenty_are_shown_unless_asked_otherwise(api: Client, database: Database) -> None:
+    for n in range(21):
+        make_product(database, sku=f"P{n:02}")
+    page = api.get("/products").json()
+    assert len(page["items"]) == 20
+    assert page["next_cursor"]
