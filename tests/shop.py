@@ -14,7 +14,8 @@ from orderkit import clock
 from orderkit.catalog.models import Product
 from orderkit.db import Database
 from orderkit.events.models import OutboxEvent
-from orderkit.fulfillment.carriers import Booked, BookResult, Recalled, RecallResult
+from orderkit.fulfillment import shipping
+from orderkit.fulfillment.carriers import Booked, BookResult, Recalled, RecallResult, Rejected
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentAttempt
 from orderkit.ids import new_id
 from orderkit.orders.models import Order, OrderHistory
@@ -81,6 +82,19 @@ class Shop:
             pass
         self.relay.resign()
         return self.fulfillment(order.id)
+
+    def dead(self, *, quantity: int = 1) -> DeadLetter:
+        """The letter of a parcel that the carrier rejected just now."""
+        queued = self.queued(quantity=quantity)
+        with self.database.transaction() as session:
+            claim = shipping.claim(session.connection(), queued.id, settings=self.settings)
+        assert claim is not None
+        with self.database.transaction() as session:
+            rejected = Rejected("address_not_served")
+            shipping.finish(session.connection(), claim, rejected, duration_ms=7, settings=self.settings)
+        with self.database.reading() as session:
+            of_one = select(DeadLetter).where(DeadLetter.fulfillment_id == queued.id)
+            return session.exec(of_one).one()
 
     def order(self, order_id: UUID) -> Order:
         with self.database.reading() as session:
