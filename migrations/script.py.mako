@@ -12,7 +12,8 @@ Before you keep this file, answer each, and then delete the questions:
   by the next migration. All migrations run in one transaction, so an index on such a table is built by hand beforehand with
   CREATE INDEX CONCURRENTLY, told in the changelog, and is here with if_not_exists=True for everyone else.
 - Does it run on SQLite? A new table does as it is. Constraints, and columns that go, take op.batch_alter_table, which copies
-  the table; foreign keys are off meanwhile and checked before the commit.
+  the table; foreign keys are off meanwhile and checked before the commit. A whole name goes in op.f("ck_…"), or gets a
+  second prefix.
 - Does it go back down again? A test does it, and compares.
 - Does it stand alone? It must do the same in two years: plain types, no import of orderkit.
 """
