@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
 import signal
 import socket
 import threading
@@ -39,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise OSError(0, "not a port")
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = error.strerror or error
+        reason = os.strerror(error.errno) if error.errno else error.strerror or error
         kind = Unavailable if error.errno == errno.EADDRINUSE else ConfigurationError
         raise kind(f"cannot listen on {host} port {port} ({reason}); choose another --host or --port") from None
 

@@ -1,0 +1,164 @@
+"""Accounts without HTTP, and the passwords behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+import pytest
+from passlib.hash import argon2
+
+from orderkit.auth import accounts, passwords
+from orderkit.auth.models import ADMIN, CUSTOMER
+from orderkit.auth.passwords import HashingThreads
+from orderkit.auth.permissions import PERMISSIONS, ROLES, allows, of_role
+from orderkit.db import Database
+from orderkit.errors import Conflict, Invalid, Unavailable
+from orderkit.ids import new_id
+from tests.factories import make_user
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        ("Ada@Example.COM", "ada@example.com"),
+        ("ada+shop@example.com", "ada+shop@example.com"),
+        ("admin@orderkit.test", "admin@orderkit.test"),
+        ("ada@bücher.com", "ada@xn--bcher-kva.com"),
+    ],
+)
+def test_an_address_has_one_spelling(written: str, normal: str) -> None:
+    assert accounts.normal_email(written) == normal
+    assert accounts.normal_email(normal) == normal
+
+
+def test_a_user_is_made_once(database: Database) -> None:
+    made = accounts.create(database, "Ada@example.com", "Ada", "correct horse", ADMIN)
+    assert (made.email, made.role) == ("ada@example.com", ADMIN)
+    with pytest.raises(Conflict):
+        accounts.create(database, "ADA@example.com", "Ada", "correct horse")
+    found = accounts.find(database, made.id)
+    assert found is not None
+    assert found.email == "ada@example.com"
+    assert accounts.find(database, new_id()) is None
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "role"),
+    [("nonsense", "correct horse", CUSTOMER), ("a@example.com", "short", CUSTOMER), ("a@example.com", "x" * 8, "root")],
+)
+def test_what_makes_no_user_is_refused(database: Database, email: str, password: str, role: str) -> None:
+    with pytest.raises(Invalid):
+        accounts.create(database, email, "A", password, role)
+    assert accounts.page(database, limit=10) == []
+
+
+def test_the_password_and_only_the_password_opens(database: Database) -> None:
+    user = accounts.create(database, "ada@example.com", "Ada", "correct horse")
+    found = accounts.authenticate(database, "ADA@example.com", "correct horse")
+    assert found is not None
+    assert found.id == user.id
+    for password in ("", "correct hors", "Correct horse", "correct horse ", user.password_hash or "", "\0"):
+        assert accounts.authenticate(database, "ada@example.com", password) is None
+
+
+def test_nobody_is_someone_without_a_password(database: Database) -> None:
+    make_user(database, email="guest@example.com", password=None)
+    for password in ("", "None", "null"):
+        assert accounts.authenticate(database, "guest@example.com", password) is None
+
+
+def test_an_old_hash_is_made_anew_at_the_next_login(database: Database) -> None:
+    user = make_user(database, email="ada@example.com")
+    weak = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1).hash("correct horse")
+    with database.transaction() as session:
+        session.merge(user).password_hash = weak
+    assert accounts.authenticate(database, "ada@example.com", "wrong one") is None
+    unchanged = accounts.find(database, user.id)
+    assert unchanged is not None
+    assert unchanged.password_hash == weak
+    assert accounts.authenticate(database, "ada@example.com", "correct horse") is not None
+    renewed = accounts.find(database, user.id)
+    assert renewed is not None
+    assert "m=19456,t=2,p=1" in (renewed.password_hash or "")
+    assert accounts.authenticate(database, "ada@example.com", "correct horse") is not None
+
+
+def test_users_are_listed_by_address_page_by_page(database: Database) -> None:
+    for name in ("c", "a", "b"):
+        make_user(database, email=f"{name}@example.com")
+    first = accounts.page(database, limit=2)
+    second = accounts.page(database, limit=2, after=first[-1].email)
+    assert [user.email[0] for user in (*first, *second)] == ["a", "b", "c"]
+
+
+def test_two_hashes_of_one_password_differ() -> None:
+    first, second = passwords.hash_password("correct horse"), passwords.hash_password("correct horse")
+    assert first != second
+    assert passwords.matches("correct horse", first)
+    assert passwords.matches("correct horse", second)
+    assert not passwords.is_outdated(first)
+
+
+def test_no_hash_matches_nothing() -> None:
+    for stored in (None, "", "nonsense", "$argon2id$v=19$m=19456,t=2,p=1$broken"):
+        assert not passwords.matches("correct horse", stored)
+
+
+def test_hashing_uses_few_threads_and_keeps_the_request_in_mind() -> None:
+    who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+    threads: set[int] = set()
+
+    def act(n: int) -> tuple[int, str]:
+        threads.add(threading.get_ident())
+        return n, who.get()
+
+    async def many() -> list[tuple[int, str]]:
+        hashing = HashingThreads()
+        who.set("ada")
+        try:
+            return list(await asyncio.gather(*(hashing.run(act, n) for n in range(20))))
+        finally:
+            hashing.close()
+
+    assert asyncio.run(many()) == [(n, "ada") for n in range(20)]
+    assert threading.get_ident() not in threads
+
+
+def test_who_waits_is_counted_and_failures_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "MAX_WAITING", 2)
+    release = threading.Event()
+
+    def fail() -> None:
+        release.wait(5)
+        raise ValueError("no")
+
+    async def crowd() -> list[BaseException | None]:
+        hashing = HashingThreads()
+        first = [asyncio.create_task(hashing.run(fail)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await hashing.run(fail)
+        release.set()
+        outcomes = await asyncio.gather(*first, return_exceptions=True)
+        with pytest.raises(ValueError, match="no"):
+            await hashing.run(fail)
+        hashing.close()
+        return list(outcomes)
+
+    assert [type(one) for one in asyncio.run(crowd())] == [ValueError, ValueError]
+
+
+def test_an_admin_may_do_everything_and_a_customer_nothing_special(database: Database) -> None:
+    admin, customer = make_user(database, role=ADMIN), make_user(database)
+    for permission in PERMISSIONS:
+        assert allows(admin, permission)
+        assert not allows(customer, permission)
+    assert of_role("unheard of") == frozenset()
+    assert set().union(*ROLES.values()) <= PERMISSIONS.keys()
+
+
+def test_a_misspelt_permission_is_a_bug_and_not_a_no(database: Database) -> None:
+    with pytest.raises(KeyError):
+        allows(make_user(database, role=ADMIN), "catalog:wirte")

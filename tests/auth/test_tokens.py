@@ -1,0 +1,162 @@
+"""Only tokens that this installation made, for this purpose, and not too long ago."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from pydantic import SecretStr
+
+from orderkit import clock
+from orderkit.auth import tokens
+from orderkit.auth.tokens import Tokens
+from orderkit.errors import Unauthenticated
+from orderkit.settings import Settings
+
+KEY = "a secret key of more than thirty-two characters"
+USER = uuid4()
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Tokens:
+    return Tokens(Settings(_env_file=None, home=tmp_path, secret_key=SecretStr(KEY)))
+
+
+def claims(**other: Any) -> dict[str, Any]:
+    at = int(clock.now().timestamp())
+    good = {"iss": "orderkit", "aud": "orderkit", "sub": str(USER), "typ": "access", "iat": at, "exp": at + 60}
+    return {name: value for name, value in (good | other).items() if value is not ...}
+
+
+def signed(payload: dict[str, Any], key: str = KEY, algorithm: str = "HS256", **header: Any) -> str:
+    return jwt.encode(payload, key, algorithm=algorithm, headers=header)
+
+
+def test_what_is_issued_is_verified(mine: Tokens) -> None:
+    issued = mine.issue(USER)
+    assert issued.expires_in == 15 * 60
+    assert mine.verify(issued.token) == USER
+    assert mine.verify(issued.token) == USER
+    assert mine.verify(signed(claims())) == USER
+
+
+def test_a_token_says_no_more_than_whose_it_is(mine: Tokens) -> None:
+    told = jwt.decode(mine.issue(USER).token, options={"verify_signature": False})
+    assert told.keys() == {"iss", "aud", "sub", "typ", "iat", "exp"}
+    assert told["sub"] == str(USER)
+    assert told["exp"] - told["iat"] == 15 * 60
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"iss": "elsewhere"},
+        {"iss": ...},
+        {"aud": "elsewhere"},
+        {"aud": ...},
+        {"aud": []},
+        {"sub": "admin"},
+        {"sub": ...},
+        {"sub": 5},
+        {"typ": "refresh"},
+        {"typ": ...},
+        {"typ": None},
+        {"typ": ["access"]},
+        {"iat": ...},
+        {"exp": ...},
+        {"exp": "never"},
+        {"exp": True},
+        {"exp": None},
+        {"exp": 0},
+        {"exp": 1e300},
+        {"exp": float("nan")},
+        {"nbf": 2**40},
+        {"nbf": "x"},
+    ],
+    ids=str,
+)
+def test_wrong_claims_are_refused(mine: Tokens, other: dict[str, Any]) -> None:
+    with pytest.raises(Unauthenticated):
+        mine.verify(signed(claims(**other)))
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+@pytest.mark.filterwarnings("ignore:.*key:jwt.warnings.InsecureKeyLengthWarning")
+def test_another_algorithm_is_refused(mine: Tokens, algorithm: str) -> None:
+    token = signed(claims(), algorithm=algorithm)
+    with pytest.raises(Unauthenticated):
+        mine.verify(token)
+
+
+def test_another_key_is_refused(mine: Tokens) -> None:
+    with pytest.raises(Unauthenticated):
+        mine.verify(signed(claims(), key="b" * 40))
+
+
+def part(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE", "", "RS256", "ES256", None, 5])
+def test_an_unsigned_token_is_refused(mine: Tokens, name: Any) -> None:
+    head, body, signature = part({"alg": name, "typ": "JWT"}), part(claims()), signed(claims()).split(".")[2]
+    for token in (f"{head}.{body}.", f"{head}.{body}", f"{head}.{body}.{signature}"):
+        with pytest.raises(Unauthenticated):
+            mine.verify(token)
+
+
+def test_keys_that_a_token_brings_along_are_not_looked_at(mine: Tokens) -> None:
+    for header in ({"kid": "../../dev/null"}, {"jku": "http://127.0.0.1:1/"}, {"jwk": {"kty": "oct", "k": "AA"}}):
+        assert mine.verify(signed(claims(), **header)) == USER
+        with pytest.raises(Unauthenticated):
+            mine.verify(signed(claims(), key="\0" * 40, **header))
+
+
+@pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "é.é.é", "x" * 10_000, "\0"])
+def test_nonsense_is_refused(mine: Tokens, token: str) -> None:
+    with pytest.raises(Unauthenticated):
+        mine.verify(token)
+
+
+def test_every_changed_character_is_noticed(mine: Tokens) -> None:
+    token = mine.issue(USER).token
+    mine.verify(token)
+    for place in range(0, len(token), 7):
+        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        with pytest.raises(Unauthenticated):
+            mine.verify(changed)
+
+
+def test_a_token_that_was_verified_expires_all_the_same(mine: Tokens) -> None:
+    token = signed(claims())
+    assert mine.verify(token) == USER
+    with clock.moved(timedelta(seconds=61)):
+        for _ in range(2):
+            with pytest.raises(Unauthenticated):
+                mine.verify(token)
+
+
+def test_a_verified_token_is_not_verified_again(mine: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = signed(claims())
+    mine.verify(token)
+    monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("verified again"))
+    assert mine.verify(token) == USER
+
+
+def test_what_is_remembered_is_bounded_and_refused_tokens_are_not(
+    mine: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "CACHED_TOKENS", 3)
+    good = [signed(claims(nbf=n)) for n in range(5)]
+    for token in good:
+        assert mine.verify(token) == USER
+        with pytest.raises(Unauthenticated):
+            mine.verify(token + "x")
+    assert list(mine._verified) == good[2:]
+    assert all(mine.verify(token) == USER for token in good)
