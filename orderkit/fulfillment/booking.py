@@ -19,6 +19,7 @@ from loguru import logger
 
 from orderkit.breaker import Breaker
 from orderkit.fulfillment.carriers import Booked, BookResult, Carrier, Failed, Recalled, RecallResult, Rejected
+from orderkit.observability import metrics
 
 R = TypeVar("R", BookResult, RecallResult)
 
@@ -74,14 +75,16 @@ async def _made(
         breaker.failed()
     else:
         breaker.succeeded()
-    outcome, detail = _told(result)
+    outcome, detail = told(result)
+    metrics.provider_calls.labels(provider, operation, outcome).inc()
     logger.bind(
         provider=provider, operation=operation, key=str(key), attempt=attempt, outcome=outcome, detail=detail, ms=ms
     ).log("WARNING" if isinstance(result, Failed) else "INFO", "{} {}: {}", provider, operation, outcome)
     return result, ms
 
 
-def _told(result: BookResult | RecallResult) -> tuple[str, str | None]:
+def told(result: BookResult | RecallResult) -> tuple[str, str | None]:
+    """What the carrier said, as an outcome and its detail: a tracking number or a reason."""
     match result:
         case Booked(tracking_number):
             return "booked", tracking_number

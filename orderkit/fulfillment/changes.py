@@ -6,14 +6,13 @@ Everything works within the caller's transaction.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 
 from orderkit.db import insert_rows, update_rows
 from orderkit.errors import IllegalTransition
-from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Recalled, RecallResult, Rejected
 from orderkit.fulfillment.models import TRANSITIONS, Fulfillment, FulfillmentAttempt, FulfillmentStatus
 from orderkit.orders import snapshot
 from orderkit.orders.snapshot import OrderSnapshot
@@ -21,14 +20,10 @@ from orderkit.orders.snapshot import OrderSnapshot
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
 
 
-class Told(NamedTuple):
-    """What became of a call to the carrier, as an attempt keeps it."""
+Told = tuple[str, str | None]
+"""What became of a call to the carrier, as `booking.told` puts it: outcome and detail."""
 
-    outcome: str
-    detail: str | None = None
-
-
-ABANDONED = Told("abandoned", "the lease ran out")
+ABANDONED: Told = ("abandoned", "the lease ran out")
 """The worker did not come back within its lease; what the carrier did is not known."""
 
 
@@ -62,25 +57,13 @@ def record_attempt(
     connection: Connection, fulfillment_id: UUID, token: int, told: Told, *, started_at: datetime, duration_ms: int
 ) -> None:
     """Keeps what was asked of the carrier under a token; what is already kept for it stays."""
+    outcome, detail = told
     row = {
         "fulfillment_id": fulfillment_id,
         "token": token,
-        "outcome": told.outcome,
-        "detail": told.detail,
+        "outcome": outcome,
+        "detail": detail,
         "started_at": started_at,
         "duration_ms": duration_ms,
     }
     insert_rows(connection, FulfillmentAttempt, [row], skip_existing=True)
-
-
-def told(result: BookResult | RecallResult) -> Told:
-    """What the carrier said."""
-    match result:
-        case Booked(tracking_number):
-            return Told("booked", tracking_number)
-        case Rejected(reason):
-            return Told("rejected", reason)
-        case Failed(reason):
-            return Told("failed", reason)
-        case Recalled():
-            return Told("recalled")

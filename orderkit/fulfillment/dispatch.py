@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.db import Database
-from orderkit.fulfillment import booking, changes, recalling, shipping
+from orderkit.fulfillment import booking, recalling, shipping
 from orderkit.fulfillment.carriers import Carrier
 from orderkit.orders.batches import alone
 from orderkit.settings import Settings
@@ -63,7 +63,7 @@ class Dispatch:
             order_id=str(claim.order_id),
             fulfillment_id=str(claim.fulfillment_id),
             attempt=claim.attempts + 1,
-            outcome=changes.told(result).outcome,
+            outcome=booking.told(result)[0],
             status=status or "stale",
         ).info("fulfillment {}", status or "stale: another worker has it")
 
@@ -80,12 +80,14 @@ class Dispatch:
         result, ms = await booking.cancel(
             self._carrier, self._breaker, key=recall.fulfillment_id, budget_s=settings.carrier_timeout
         )
-        await self._transact(partial(recalling.finish, recall=recall, result=result, duration_ms=ms, settings=settings))
+        done = await self._transact(
+            partial(recalling.finish, recall=recall, result=result, duration_ms=ms, settings=settings)
+        )
         logger.bind(
             order_id=str(recall.order_id),
             fulfillment_id=str(recall.fulfillment_id),
-            outcome=changes.told(result).outcome,
-        ).info("booking recalled")
+            outcome=booking.told(result)[0],
+        ).info("recall {}", "confirmed" if done else "not confirmed")
 
     async def _transact(self, act: Callable[[Connection], Out]) -> Out:
         return await asyncio.to_thread(alone, self._database, act)

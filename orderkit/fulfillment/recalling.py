@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select
 from orderkit import retry
 from orderkit.clock import now
 from orderkit.db import any_of, update_rows
-from orderkit.fulfillment import changes
+from orderkit.fulfillment import booking, changes
 from orderkit.fulfillment.carriers import Booked, BookResult, Recalled, RecallResult
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
 from orderkit.orders import snapshot
@@ -124,7 +124,7 @@ def finish(
             connection,
             recall.fulfillment_id,
             recall.token,
-            changes.told(result),
+            booking.told(result),
             started_at=recall.claimed_at,
             duration_ms=duration_ms,
         )

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from loguru import logger
 from sqlalchemy import Connection
 
 from orderkit import retry
 from orderkit.clock import now
 from orderkit.db import insert_rows
-from orderkit.fulfillment import changes, recalling
+from orderkit.fulfillment import booking, changes, recalling
 from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Rejected
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
 from orderkit.ids import new_id
@@ -85,6 +86,7 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
     if status == FulfillmentStatus.RUNNING:
         attempts += 1
         lease_ms = int(settings.lease * 1000)
+        logger.bind(order_id=str(order.id), fulfillment_id=str(row.id), attempt=attempts).warning("a lease ran out")
         changes.record_attempt(
             connection, row.id, row.token, changes.ABANDONED, started_at=row.updated_at, duration_ms=lease_ms
         )
@@ -131,7 +133,7 @@ def finish(
         return None
     order, row = locked
     if _holds(row, claim) or (row.token == claim.token and row.status in recalling.STOPPED):
-        told = changes.told(result)
+        told = booking.told(result)
         changes.record_attempt(
             connection, row.id, row.token, told, started_at=claim.claimed_at, duration_ms=duration_ms
         )
@@ -188,6 +190,9 @@ def _bury(connection: Connection, row: Any, reason: str, at: datetime, *, attemp
         "created_at": at,
     }
     insert_rows(connection, DeadLetter, [letter])
+    logger.bind(
+        order_id=str(row.order_id), fulfillment_id=str(row.id), dead_letter_id=str(letter["id"]), attempts=attempts
+    ).warning("given up, a dead letter: {}", reason)
 
 
 def _holds(row: Any, claim: Claim) -> bool:

@@ -17,6 +17,7 @@ from loguru import logger
 
 from orderkit import clock
 from orderkit.breaker import Breaker
+from orderkit.observability import metrics
 from orderkit.payments.gateways import (
     Captured,
     ChargeResult,
@@ -154,6 +155,7 @@ async def _made(
     else:
         breaker.succeeded()
     outcome, detail = _told(result)
+    metrics.provider_calls.labels(gateway.name, operation, outcome).inc()
     attempt = Attempt(number, operation, outcome, detail, started_at, round((time.monotonic() - started) * 1000))
     _log(gateway.name, key, attempt)
     return result, attempt
