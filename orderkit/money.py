@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 
 from iso4217 import Currency
@@ -35,7 +35,7 @@ def to_minor(text: str, currency: str) -> int:
     """
     try:
         minor = Decimal(text).scaleb(exponent(currency))
-    except InvalidOperation:
+    except ArithmeticError:  # no number at all, or an exponent that Decimal does not have
         raise ValueError(f"{text!r} is not an amount") from None
     if not minor.is_finite() or minor != minor.to_integral_value() or abs(minor) > MAX_AMOUNT:
         raise ValueError(f"{text!r} is not an amount in {currency}")
