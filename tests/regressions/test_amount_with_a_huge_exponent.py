@@ -1,7 +1,7 @@
 """`to_minor("1e999999", "GBP")` let decimal.Overflow escape, which is not the ValueError that callers turn into an answer.
 
-Found when the import was given such a price. Shifting the decimal point overflows before the amount can be compared with
-the largest one.
+Found by asking what the function raises for every text that an import may meet. Shifting the decimal point overflows before
+the amount can be compared with the largest one.
 """
 
 from __future__ import annotations
