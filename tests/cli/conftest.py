@@ -1,0 +1,39 @@
+"""The command line, in this process or as one of its own."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from orderkit.cli.main import main
+
+
+class Told(NamedTuple):
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Told]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`orderkit …` in this process. `stdin` is what is typed; there is no terminal."""
+
+    def run(*arguments: str, stdin: str = "") -> Told:
+        monkeypatch.setattr(sys, "argv", ["orderkit", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Told(ended.value.code, said.out, said.err)
+
+    return run

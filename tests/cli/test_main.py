@@ -1,0 +1,164 @@
+"""The frame of the command line: what is listed, what is imported, and how a failure is told."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from sqlalchemy.exc import OperationalError
+
+from orderkit.cli import failures, main, version
+from orderkit.errors import ConfigurationError, Conflict, Invalid, NotFound, Unavailable
+from tests.cli.conftest import Cli
+
+HEAVY = {"sqlmodel", "sqlalchemy", "fastapi", "huey", "alembic", "aiohttp", "psycopg", "redis", "uvicorn"}
+
+
+def all_commands() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by what one types."""
+    for name in main.COMMANDS:
+        command = main.load(name)
+        inner = getattr(command, "commands", None)
+        for sub, one in (inner or {}).items():
+            yield f"{name} {sub}", one
+        if not inner:
+            yield name, command
+
+
+@pytest.mark.parametrize("name", list(main.COMMANDS))
+def test_the_listed_line_is_the_first_of_the_help(name: str) -> None:
+    help_text = main.load(name).help or ""
+    assert help_text.splitlines()[0] == main.COMMANDS[name][1]
+
+
+def test_every_command_has_help_and_an_example() -> None:
+    for name, command in all_commands():
+        assert command.help, name
+        assert (command.epilog or "").startswith(f"Example: orderkit {name}"), name
+
+
+def test_every_option_and_argument_is_explained() -> None:
+    for name, command in all_commands():
+        assert [one.name for one in command.params if not one.help] == [], name
+
+
+def test_help_lists_every_command(cli: Cli) -> None:
+    told = cli("--help")
+    assert told.code == 0
+    for name in main.COMMANDS:
+        assert re.search(rf"(?m)^\W*{name}\b", told.out), name
+    assert cli() == told
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in main.COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        f"import sys; sys.argv = ['orderkit', *{arguments!r}]\n"
+        "from orderkit.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert not ended.code\n"
+        f"print('HEAVY', *sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["confg"], "Did you mean 'config'?"),
+        (["version", "--nonsense"], "No such option"),
+        (["version", "extra"], "extra"),
+        (["users", "create"], "(see orderkit users create --help)"),
+        (["users", "nonsense"], "No such command"),
+        (["serve", "--port", "x"], "--port"),
+        (["serve", "--port", "70000"], "--port"),
+        (["serve", "--workers", "0"], "--workers"),
+    ],
+)
+def test_wrong_use_is_one_line_on_stderr_and_exit_2(cli: Cli, arguments: list[str], said: str) -> None:
+    told = cli(*arguments)
+    assert (told.code, told.out) == (2, "")
+    assert said in told.err
+    assert told.err.startswith("error: ")
+    assert told.err.count("\n") == 1
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Has `orderkit version` fail with `error`."""
+    app = typer.Typer()
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(version, "app", app)
+
+
+REFUSED = Exception('connection failed: connection to server at "127.0.0.1", port 1 failed: refused\n\tIs it running?')
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigurationError("ORDERKIT_X is wrong"), 2, "error: ORDERKIT_X is wrong"),
+        (Invalid("no good", pointers=[("#/a", "too short")]), 2, "error: no good; too short"),
+        (Conflict("there is one already"), 1, "error: there is one already"),
+        (NotFound("there is none"), 1, "error: there is none"),
+        (Unavailable("not now"), 1, "error: not now"),
+        (OperationalError("SELECT secret", {}, REFUSED), 1, "refused); check ORDERKIT_DATABASE_URL"),
+        (OperationalError("SELECT", {}, Exception("no such table: users")), 1, "run: orderkit migrate"),
+        (KeyError("boom"), 1, "error: KeyError: 'boom'; orderkit --debug"),
+        (RuntimeError(), 1, "error: RuntimeError: "),
+        (typer.Abort(), 1, "error: given up"),
+        (KeyboardInterrupt(), 130, ""),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+        (typer.Exit(7), 7, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_a_failure_is_one_line_that_says_what_to_do(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # what a broken pipe puts in its place is put back
+    failing(monkeypatch, error)
+    told = cli("version")
+    assert (told.code, told.out) == (code, "")
+    assert said in told.err
+    assert told.err.count("\n") == (1 if said else 0)
+    assert "Traceback" not in told.err
+    assert "SELECT" not in told.err
+
+
+def test_debug_shows_the_trace(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, KeyError("boom"))
+    monkeypatch.setattr(sys, "argv", ["orderkit", "--debug", "version"])
+    with pytest.raises(KeyError):
+        main.main()
+
+
+def test_version(cli: Cli) -> None:
+    assert re.fullmatch(r"orderkit \d+\.\d+\.\d+\S*\n", cli("version").out)
+    assert cli("version", "--json").out.startswith('{\n  "orderkit": "')
+
+
+def test_openapi_is_written_without_a_database(cli: Cli, tmp_path: Path) -> None:
+    told = cli("openapi")
+    assert (told.code, told.err) == (0, "")
+    assert '"openapi": "3.' in told.out
+    assert cli("openapi", "-o", str(tmp_path / "openapi.json")).out == ""
+    assert (tmp_path / "openapi.json").read_text() == told.out
+    assert cli("openapi", "-o", str(tmp_path / "none" / "openapi.json")).code == 2
+    assert not Path(".orderkit").exists()
+
+
+def test_an_explanation_never_has_two_lines() -> None:
+    line, _ = failures.explain(ValueError("first\nsecond"))
+    assert line == "error: ValueError: first; orderkit --debug … shows the trace"
