@@ -70,7 +70,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def write(level: str, message: str, facts: Mapping[str, Any]) -> None:
-    """One line, past loguru: for the edge, which writes one for each request and saves 35 µs an order.
+    """One line, past loguru: for the edge, which writes one for each request and saves 20 µs an order.
 
     Writes nothing where `configure` was not called.
     """

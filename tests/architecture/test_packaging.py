@@ -30,8 +30,8 @@ WORKFLOW = YAML(typ="safe").load((ROOT / ".github/workflows/ci.yml").read_text()
 
 FOUND_BY_NAME = {
     "argon2-cffi": "libpass looks for it",
-    "email-validator": "pydantic's EmailStr looks for it",
     "httptools": "uvicorn looks for it",
+    "psycopg": "SQLAlchemy looks for it",
     "python-multipart": "FastAPI looks for it to read the form of /token",
     "tzdata": "zoneinfo looks for it where the system has no time zones",
     "uvloop": "uvicorn looks for it",
