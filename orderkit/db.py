@@ -24,6 +24,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Engine,
+    ExceptionContext,
     Integer,
     MetaData,
     Text,
@@ -75,6 +76,13 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
         return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Json(JSON):
+    """A JSON document. None is NULL on both engines; SQLAlchemy alone would write the document `null` on SQLite."""
+
+    def __init__(self) -> None:
+        super().__init__(none_as_null=True)
 
 
 class Table(SQLModel):
@@ -188,7 +196,7 @@ def _postgresql_engine(settings: Settings) -> Engine:
         "jit": "off",  # compiling costs more than these short queries take
         "plan_cache_mode": "force_custom_plan",  # a plan cached while the tables were empty stays bad for ever
     }
-    return create_engine(
+    engine = create_engine(
         settings.resolved_database_url,
         hide_parameters=True,
         pool_size=settings.db_pool_size,
@@ -202,6 +210,18 @@ def _postgresql_engine(settings: Settings) -> Engine:
             "application_name": "orderkit",
         },
     )
+    event.listen(engine, "handle_error", _hide_values)
+    return engine
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    """Takes PostgreSQL's detail out of an error, which quotes the row, `Failing row contains (…)`, into any log."""
+    told, original = context.sqlalchemy_exception, context.original_exception
+    diagnosis = getattr(original, "diag", None)
+    if told is not None and diagnosis is not None and diagnosis.message_detail:
+        short = str(diagnosis.message_primary)
+        told.args = (str(told.args[0]).replace(str(original), short),)
+        original.args = (short,)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -289,9 +309,9 @@ def pairs_of(
     if connection.dialect.name != "postgresql":
         return tuple_(*columns).in_([tuple(pair) for pair in pairs])
     literals = []
-    for column, values in zip(columns, zip(*pairs, strict=True), strict=True):
+    for place, column in enumerate(columns):
         _kind, encode = _form(column.type)
-        literal = bindparam(None, "{" + ",".join(map(encode, values)) + "}", type_=Text)
+        literal = bindparam(None, "{" + ",".join(encode(pair[place]) for pair in pairs) + "}", type_=Text)
         literals.append(cast(literal, postgresql.ARRAY(column.type)))
     wanted = func.unnest(*literals).table_valued("a", "b").render_derived()
     return tuple_(*columns).in_(select(wanted.c.a, wanted.c.b))

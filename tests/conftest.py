@@ -21,11 +21,11 @@ from orderkit.db import Database
 from orderkit.migrating import migrate
 from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
+from tests.engines import ENGINES
 from tests.processes import Processes
 from tests.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[1]
-ENGINES = ("sqlite", "postgresql")
 INTEGRATION = {"engine_name", "postgresql_url", "redis_url", "servers", "processes"}
 """Whoever uses one of these fixtures is an integration test; others are unit tests, unless they say what they are."""
 

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import Index, Integer, Text, UniqueConstraint, text
 from sqlmodel import Field
 
 from orderkit.clock import now
-from orderkit.db import Table, UtcDateTime
+from orderkit.db import Json, Table, UtcDateTime
 from orderkit.ids import new_id
 
 _UNSENT = text("sent_at IS NULL")
@@ -30,7 +30,7 @@ class OutboxEvent(Table, table=True):
     order_id: UUID = Field(foreign_key="orders.id")
     sequence: int = Field(sa_type=Integer)
     type: str = Field(sa_type=Text)
-    payload: dict[str, Any] = Field(sa_type=JSON)
+    payload: dict[str, Any] = Field(sa_type=Json)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

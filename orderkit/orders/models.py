@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, Integer, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, Text, UniqueConstraint
 from sqlmodel import Field
 
 from orderkit.clock import now
-from orderkit.db import Table, UtcDateTime
+from orderkit.db import Json, Table, UtcDateTime
 from orderkit.ids import new_id
 from orderkit.money import MAX_AMOUNT
 from orderkit.orders.states import OrderStatus
@@ -40,7 +40,7 @@ class Order(Table, table=True):
     status: str = Field(default=OrderStatus.PENDING, sa_type=Text)
     currency: str = Field(sa_type=Text)
     total: int = Field(sa_type=BigInteger)
-    shipping_address: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    shipping_address: dict[str, Any] | None = Field(default=None, sa_type=Json)
     note: str | None = Field(default=None, sa_type=Text)
     version: int = Field(default=1, sa_type=Integer)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
