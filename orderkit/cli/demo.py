@@ -48,13 +48,13 @@ def demo(
             port=port,
             narrator=_narrator(console, json_=json_),
             show=lambda ending: _show(console, ending, stays=not exit_, json_=json_, svg=svg),
-            stay=not exit_,
+            leave=None if exit_ else lambda: typer.echo("\nstopping; all of it will be gone", err=True),
         )
     except playing.Interrupted as interruption:
         typer.echo("interrupted before the counts were in; everything was stopped and removed", err=True)
         raise typer.Exit(128 + interruption.number) from None
     except Died as error:
-        typer.echo(f"error: {error.detail}; it said last:", err=True)
+        typer.echo(f"error: {error.detail}; {'it said last:' if error.log else 'it said nothing'}", err=True)
         for line in error.log:
             typer.echo(f"  {line}", err=True)
         raise typer.Exit(1) from None

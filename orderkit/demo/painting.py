@@ -97,13 +97,13 @@ def acts(story: Story, width: int, scenes: Sequence[Scene] | None = None) -> Tab
     """One row for each act."""
     wide = width >= WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", width=width)
-    table.add_column("", width=1)
+    table.add_column("", width=1, min_width=1)
     table.add_column("what happens", no_wrap=True, width=21)
     table.add_column("HTTP", no_wrap=True, width=11)
     table.add_column("order", no_wrap=True, width=24 if wide else 10, overflow="ellipsis")
     table.add_column("payment", no_wrap=True, width=12 if wide else 11, overflow="ellipsis")
     table.add_column("parcel", no_wrap=True, width=12, overflow="ellipsis")
-    table.add_column("time", no_wrap=True, justify="right", width=6)
+    table.add_column("time", no_wrap=True, justify="right", width=6, min_width=6)
     for scene in story.scenes if scenes is None else scenes:
         table.add_row(*_row(scene, story.seconds, wide=wide))
     return table
@@ -229,10 +229,10 @@ def _latest(console: Console, story: Story, width: int, room: int) -> list[Rende
 def verdict(checks: Sequence[Check], width: int) -> list[RenderableType]:
     """The witnesses side by side, what is wrong in words, and the sum of it."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("", width=1)
-    table.add_column("counted by", no_wrap=True)
+    table.add_column("", width=1, min_width=1)
+    table.add_column("counted by", no_wrap=True, overflow="ellipsis")
     for witness in ("customers", "database", "provider"):
-        table.add_column(witness, justify="right", no_wrap=True)
+        table.add_column(witness, justify="right", no_wrap=True, min_width=len(witness))
     for check in checks:
         table.add_row(
             tick(check.holds),

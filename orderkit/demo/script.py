@@ -81,7 +81,7 @@ SPECIAL = (
 )
 SPECIAL_ORDERS = sum(act.orders for act in SPECIAL)
 MIN_ORDERS = SPECIAL_ORDERS + 2
-MAX_ORDERS = 5000
+MAX_ORDERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
