@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import aiohttp
@@ -33,18 +34,27 @@ class Runtime:
     gateway_breaker: Breaker
     carrier_breaker: Breaker
 
+    under_way: set[Future[None]] = field(default_factory=set)
+
     def act(self, act: Callable[[UUID], Awaitable[None]], row_id: str) -> None:
         """Does `act` for a row and waits for its end. A database that does not answer is logged: the row stays due."""
+        doing = self.portal.start_task_soon(act, UUID(row_id))
+        self.under_way.add(doing)
         try:
-            self.portal.call(act, UUID(row_id))
+            doing.result()
         except db.UNREACHABLE as error:
             logger.bind(row_id=row_id).warning(
                 "{} left for later, the database does not answer: {}", act.__name__, type(error).__name__
             )
+        except CancelledError:
+            logger.bind(row_id=row_id).warning("{} given up in the middle", act.__name__)
+        finally:
+            self.under_way.discard(doing)
 
     def abandon(self) -> None:
         """Cancels the acts under way; their rows are due again when their leases end."""
-        self.portal.call(self.portal.stop, True)
+        for doing in tuple(self.under_way):
+            doing.cancel()
 
 
 @contextmanager

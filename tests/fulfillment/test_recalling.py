@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -88,6 +89,21 @@ def test_booking_that_returns_to_a_cancelled_order_is_taken_back_at_once(
     assert len(shop.outcomes(queued.id)) == 2
     assert shop.outcomes(queued.id)[-1] == "recalled"
     assert shop.stock() == STOCK
+
+
+def test_booking_waits_for_a_cancellation_that_is_being_written(shop: Shop) -> None:
+    queued = shop.queued()
+    won = claimed(shop, queued)
+    with ThreadPoolExecutor(1) as threads:
+        with shop.database.transaction() as session:
+            cancellation.cancel(session.connection(), queued.order_id, reason="changed my mind")
+            booking = threads.submit(finish, shop, won, Booked("TR1"))
+            with pytest.raises(TimeoutError):
+                booking.result(timeout=0.3)
+        booking.result(timeout=5)
+
+    assert shop.fulfillment(queued.order_id).status == "cancelled"
+    assert shop.history(queued.order_id) == ["pending", "paid", "cancelled"]
 
 
 def test_call_in_flight_is_given_its_lease_to_land_before_it_is_taken_back(shop: Shop) -> None:
