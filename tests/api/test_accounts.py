@@ -75,9 +75,8 @@ def test_of_eight_who_register_one_address_at_once_one_gets_it(api: Client, data
     assert str(stored.id) in {answer.json()["id"] for answer in answers}
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
+def test_what_cannot_be_an_account_is_refused(api: Client, database: Database) -> None:
+    for field, value in [
         ("email", "ada"),
         ("email", "ada@"),
         ("email", "@example.com"),
@@ -93,12 +92,10 @@ def test_of_eight_who_register_one_address_at_once_one_gets_it(api: Client, data
         ("name", ""),
         ("name", " "),
         ("name", "x" * 201),
-    ],
-)
-def test_what_cannot_be_an_account_is_refused(api: Client, database: Database, field: str, value: str) -> None:
-    answer = api.post("/register", ADA | {field: value})
-    assert (answer.status, answer.code, answer.pointers) == (422, "validation_failed", [f"#/{field}"])
-    assert users(database) == []
+    ]:
+        answer = api.post("/register", ADA | {field: value})
+        assert (answer.status, answer.code, answer.pointers) == (422, "validation_failed", [f"#/{field}"])
+        assert users(database) == []
 
 
 @pytest.mark.parametrize("password", ["x" * 8, "x" * 128, "pässwörd 🍵", " " * 8, "$argon2id$v=19$"])

@@ -18,7 +18,11 @@ from tests.factories import make_product
 REGISTER = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 PRODUCT = {"sku": "TEA-001", "name": "Tea", "unit_price": 1999, "currency": "GBP", "stock": 5}
 MOVEMENT = {"delta": 5, "reason": "receipt"}
-ROUTES = [("POST", "/register", REGISTER), ("POST", "/products", PRODUCT), ("POST", "/products/OLD/stock", MOVEMENT)]
+ROUTES: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/register", REGISTER),
+    ("POST", "/products", PRODUCT),
+    ("POST", "/products/OLD/stock", MOVEMENT),
+]
 ROUTES += [("PATCH", "/products/OLD", {"name": "New", "unit_price": 5})]
 
 JSON = {"Content-Type": "application/json"}
@@ -69,71 +73,73 @@ def unchanged(database: Database, admin: User) -> Any:
 
 
 @pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize(("method", "path", "good"), ROUTES)
 class TestEveryRoute:
-    def test_refuses_what_is_no_json(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        for what, body in MALFORMED.items():
-            answer = api.run(api.call(method, path, body, headers=staff | JSON))
-            assert (answer.status, answer.code) == (400, "body_malformed"), what
-
-    def test_refuses_json_that_does_not_fit(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        for what, body in REFUSED.items():
-            answer = api.run(api.call(method, path, body, headers=staff | JSON))
-            assert (answer.status, answer.code) == (422, "validation_failed"), what
-            assert answer.pointers
-
-    def test_refuses_members_it_does_not_know(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        for name in ("role", "id", "status", "user_id", "version", "", "__proto__", "a/b"):
-            answer = api.run(api.call(method, path, good | {name: "admin"}, headers=staff))
-            assert (answer.status, answer.code) == (422, "validation_failed")
-            assert answer.pointers == ["#/" + name.replace("/", "~1")]
-
-    def test_refuses_a_wrong_type_in_every_member(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        for name, value in good.items():
-            wrong: list[Any] = [None, True, 1.5, [], {}, [value]]
-            wrong += (
-                ["5", 5.0, 2**63, -(2**63) - 1, 10**30] if isinstance(value, int) else [5, "", "\n", " ", "x" * 5000]
-            )
-            for one in wrong:
-                answer = api.run(api.call(method, path, good | {name: one}, headers=staff))
-                assert (answer.status, answer.code) == (422, "validation_failed"), (name, one)
-                assert answer.pointers == [f"#/{name}"], (name, one)
-
-    def test_refuses_integers_with_a_fraction_or_an_exponent(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        for name in [name for name, value in good.items() if isinstance(value, int)]:
-            for written in ("5.0", "5e0", "1E2", "-0.0"):
-                body = json.dumps(good | {name: "HERE"}).replace('"HERE"', written).encode()
+    def test_refuses_what_is_no_json(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, _ in ROUTES:
+            for what, body in MALFORMED.items():
                 answer = api.run(api.call(method, path, body, headers=staff | JSON))
-                assert (answer.status, answer.pointers) == (422, [f"#/{name}"])
+                assert (answer.status, answer.code) == (400, "body_malformed"), what
 
-    def test_refuses_other_media_types(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        body = json.dumps(good).encode()
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "", "é", "*/*"):
-            answer = api.run(api.call(method, path, body, headers=staff | {"Content-Type": kind}))
-            assert (answer.status, answer.code) == (415, "unsupported_media_type"), kind
-        assert api.run(api.call(method, path, body, headers=staff)).code == "unsupported_media_type"
+    def test_refuses_json_that_does_not_fit(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, _ in ROUTES:
+            for what, body in REFUSED.items():
+                answer = api.run(api.call(method, path, body, headers=staff | JSON))
+                assert (answer.status, answer.code) == (422, "validation_failed"), what
+                assert answer.pointers
 
-    def test_refuses_what_is_too_large(
-        self, api: Client, staff: dict[str, str], method: str, path: str, good: Any
-    ) -> None:
-        huge = json.dumps(good | {"name": "x" * 1_000_000}).encode()
-        answer = api.run(api.call(method, path, huge, headers=staff | JSON))
-        assert (answer.status, answer.code) == (413, "body_too_large")
-        in_parts = [huge[n : n + 4096] for n in range(0, len(huge), 4096)]
-        answer = api.run(api.call(method, path, headers=staff | JSON, chunks=in_parts))
-        assert (answer.status, answer.code) == (413, "body_too_large")
+    def test_refuses_members_it_does_not_know(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, good in ROUTES:
+            for name in ("role", "id", "status", "user_id", "version", "", "__proto__", "a/b"):
+                answer = api.run(api.call(method, path, good | {name: "admin"}, headers=staff))
+                assert (answer.status, answer.code) == (422, "validation_failed")
+                assert answer.pointers == ["#/" + name.replace("/", "~1")]
+
+    def test_refuses_a_wrong_type_in_every_member(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, good in ROUTES:
+            for name, value in good.items():
+                wrong: list[Any] = [None, True, 1.5, [], {}, [value]]
+                wrong += (
+                    ["5", 5.0, 2**63, -(2**63) - 1, 10**30]
+                    if isinstance(value, int)
+                    else [5, "", "\n", " ", "x" * 5000]
+                )
+                for one in wrong:
+                    answer = api.run(api.call(method, path, good | {name: one}, headers=staff))
+                    assert (answer.status, answer.code) == (422, "validation_failed"), (name, one)
+                    assert answer.pointers == [f"#/{name}"], (name, one)
+
+    def test_refuses_integers_with_a_fraction_or_an_exponent(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, good in ROUTES:
+            for name in [name for name, value in good.items() if isinstance(value, int)]:
+                for written in ("5.0", "5e0", "1E2", "-0.0"):
+                    body = json.dumps(good | {name: "HERE"}).replace('"HERE"', written).encode()
+                    answer = api.run(api.call(method, path, body, headers=staff | JSON))
+                    assert (answer.status, answer.pointers) == (422, [f"#/{name}"])
+
+    def test_refuses_other_media_types(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, good in ROUTES:
+            body = json.dumps(good).encode()
+            for kind in (
+                "text/plain",
+                "application/x-www-form-urlencoded",
+                "application/jsonx",
+                "json",
+                "",
+                "é",
+                "*/*",
+            ):
+                answer = api.run(api.call(method, path, body, headers=staff | {"Content-Type": kind}))
+                assert (answer.status, answer.code) == (415, "unsupported_media_type"), kind
+            assert api.run(api.call(method, path, body, headers=staff)).code == "unsupported_media_type"
+
+    def test_refuses_what_is_too_large(self, api: Client, staff: dict[str, str]) -> None:
+        for method, path, good in ROUTES:
+            huge = json.dumps(good | {"name": "x" * 1_000_000}).encode()
+            answer = api.run(api.call(method, path, huge, headers=staff | JSON))
+            assert (answer.status, answer.code) == (413, "body_too_large")
+            in_parts = [huge[n : n + 4096] for n in range(0, len(huge), 4096)]
+            answer = api.run(api.call(method, path, headers=staff | JSON, chunks=in_parts))
+            assert (answer.status, answer.code) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/json ; a=b"])
@@ -142,9 +148,8 @@ def test_json_by_any_of_its_names_is_taken(api: Client, kind: str) -> None:
     assert answer.status == 201
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_a_strange_sku_in_a_path_is_just_not_there(api: Client, staff: dict[str, str]) -> None:
+    for path in [
         "%00",
         "%",
         "%zz",
@@ -157,17 +162,14 @@ def test_json_by_any_of_its_names_is_taken(api: Client, kind: str) -> None:
         "'%20OR%201=1--",
         "A%2FB",
         "%5c",
-    ],
-)
-def test_a_strange_sku_in_a_path_is_just_not_there(api: Client, staff: dict[str, str], path: str) -> None:
-    assert api.get(f"/products/{path}").code == "not_found"
-    assert api.patch(f"/products/{path}", {"name": "x"}, staff).code == "not_found"
-    assert api.post(f"/products/{path}/stock", MOVEMENT, staff).code == "not_found"
+    ]:
+        assert api.get(f"/products/{path}").code == "not_found"
+        assert api.patch(f"/products/{path}", {"name": "x"}, staff).code == "not_found"
+        assert api.post(f"/products/{path}/stock", MOVEMENT, staff).code == "not_found"
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_a_limit_is_a_whole_number_from_1_to_100(api: Client) -> None:
+    for query in [
         "limit=0",
         "limit=-1",
         "limit=101",
@@ -180,25 +182,32 @@ def test_a_strange_sku_in_a_path_is_just_not_there(api: Client, staff: dict[str,
         "limit=%D9%A1",
         "limit=%00",
         "limit=999999999999999999999999",
-    ],
-)
-def test_a_limit_is_a_whole_number_from_1_to_100(api: Client, query: str) -> None:
-    answer = api.get(f"/products?{query}")
-    assert (answer.status, answer.code, answer.pointers) == (422, "validation_failed", ["#/query/limit"])
+    ]:
+        answer = api.get(f"/products?{query}")
+        assert (answer.status, answer.code, answer.pointers) == (422, "validation_failed", ["#/query/limit"])
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    ["", "x", "%00", "%ff", "=", "AAAA", "%ed%a0%80", "é", "x" * 1000, "_" * 24, "%20", "AAAAAAAAAAAAAAAAAAAAAAAA"],
-)
-def test_a_made_up_cursor_is_refused(api: Client, cursor: str) -> None:
-    answer = api.get(f"/products?cursor={cursor}")
-    assert (answer.status, answer.code) == (400, "cursor_invalid")
+def test_a_made_up_cursor_is_refused(api: Client) -> None:
+    for cursor in [
+        "",
+        "x",
+        "%00",
+        "%ff",
+        "=",
+        "AAAA",
+        "%ed%a0%80",
+        "é",
+        "x" * 1000,
+        "_" * 24,
+        "%20",
+        "AAAAAAAAAAAAAAAAAAAAAAAA",
+    ]:
+        answer = api.get(f"/products?cursor={cursor}")
+        assert (answer.status, answer.code) == (400, "cursor_invalid")
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_a_strange_authorization_is_no_authentication(api: Client) -> None:
+    headers: list[str | bytes] = [
         "",
         "Bearer",
         "Bearer ",
@@ -208,17 +217,16 @@ def test_a_made_up_cursor_is_refused(api: Client, cursor: str) -> None:
         "Bearer \x00",
         "Bearer " + "x" * 5000,
         b"Bearer \xff\xfe",
-    ],
-)
-def test_a_strange_authorization_is_no_authentication(api: Client, header: str | bytes) -> None:
-    answer = api.get("/users/me", {"Authorization": header})
-    assert (answer.status, answer.code) == (401, "unauthenticated")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+    ]
+    for header in headers:
+        answer = api.get("/users/me", {"Authorization": header})
+        assert (answer.status, answer.code) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("name", ["X-Request-ID", "traceparent", "Content-Type", "Accept", "Idempotency-Key", "Cookie"])
-def test_headers_that_are_not_ascii_break_nothing(api: Client, name: str) -> None:
-    assert api.get("/products", {name: b"\xff\xfe\x80"}).status == 200
+def test_headers_that_are_not_ascii_break_nothing(api: Client) -> None:
+    for name in ["X-Request-ID", "traceparent", "Content-Type", "Accept", "Idempotency-Key", "Cookie"]:
+        assert api.get("/products", {name: b"\xff\xfe\x80"}).status == 200
 
 
 @pytest.mark.parametrize(

@@ -57,24 +57,24 @@ def test_of_ten_who_create_one_sku_at_once_one_does(api: Client, staff: dict[str
     assert [delta for delta, _, _ in movements(database, "TEA-001")] == [5]
 
 
-@pytest.mark.parametrize("sku", ["A B", "100%", "Ünï", "a+b&c=d?e#f", "🍵", "'", "x" * 64])
-def test_a_product_is_found_where_its_location_says(api: Client, staff: dict[str, str], sku: str) -> None:
-    made = api.post("/products", TEA | {"sku": sku}, staff)
-    assert made.status == 201
-    assert made.headers["location"].isascii()
-    assert api.get(made.headers["location"]).json()["sku"] == sku
+def test_a_product_is_found_where_its_location_says(api: Client, staff: dict[str, str]) -> None:
+    for sku in ["A B", "100%", "Ünï", "a+b&c=d?e#f", "🍵", "'", "x" * 64]:
+        made = api.post("/products", TEA | {"sku": sku}, staff)
+        assert made.status == 201
+        assert made.headers["location"].isascii()
+        assert api.get(made.headers["location"]).json()["sku"] == sku
 
 
-@pytest.mark.parametrize("sku", ["a/b", ".", "..", " a", "a ", "a  b", "a\tb", "a\u202eb", "a\u00a0b", "x" * 65, ""])
-def test_an_sku_that_no_one_could_read_or_ask_for_is_refused(api: Client, staff: dict[str, str], sku: str) -> None:
-    answer = api.post("/products", TEA | {"sku": sku}, staff)
-    assert (answer.status, answer.code, answer.pointers) == (422, "validation_failed", ["#/sku"])
+def test_an_sku_that_no_one_could_read_or_ask_for_is_refused(api: Client, staff: dict[str, str]) -> None:
+    for sku in ["a/b", ".", "..", " a", "a ", "a  b", "a\tb", "a\u202eb", "a\u00a0b", "x" * 65, ""]:
+        answer = api.post("/products", TEA | {"sku": sku}, staff)
+        assert (answer.status, answer.code, answer.pointers) == (422, "validation_failed", ["#/sku"])
 
 
-@pytest.mark.parametrize("currency", ["gbp", "GBX", "ZZZ", "XAU", "XXX", "£££"])
-def test_a_currency_is_one_that_can_be_paid_with(api: Client, staff: dict[str, str], currency: str) -> None:
-    answer = api.post("/products", TEA | {"currency": currency}, staff)
-    assert (answer.status, answer.pointers) == (422, ["#/currency"])
+def test_a_currency_is_one_that_can_be_paid_with(api: Client, staff: dict[str, str]) -> None:
+    for currency in ["gbp", "GBX", "ZZZ", "XAU", "XXX", "£££"]:
+        answer = api.post("/products", TEA | {"currency": currency}, staff)
+        assert (answer.status, answer.pointers) == (422, ["#/currency"])
 
 
 @pytest.mark.parametrize("price", [0, 2**53 - 1])
