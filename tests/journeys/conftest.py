@@ -105,7 +105,8 @@ class Shop:
 
     def ledger(self) -> dict[str, list[dict[str, Any]]]:
         """What the provider and the carrier have in their books."""
-        return self._ask_simulator("GET", "/ledger")
+        books: dict[str, list[dict[str, Any]]] = self._ask_simulator("GET", "/ledger")
+        return books
 
     def misbehave(self, target: str, mode: str, count: int) -> None:
         self._ask_simulator("POST", "/behavior", {"target": target, "mode": mode, "count": count})

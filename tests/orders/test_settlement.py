@@ -23,7 +23,7 @@ from orderkit.orders.placement import Placement, PlaceOrder
 from orderkit.orders.pricing import Line
 from orderkit.orders.settlement import Settle, Settled, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
-from orderkit.payments.charging import Attempt
+from orderkit.payments.charging import Attempt, Operation, Outcome
 from orderkit.payments.gateways import Captured, Declined, Unknown, Voided
 from orderkit.payments.models import Payment, PaymentAttempt, Refund
 from orderkit.settings import Settings
@@ -54,7 +54,7 @@ def place(placement: Placement, user: User, quantity: int = 2, key: str = "k") -
     return placed
 
 
-def attempt(operation: str = "charge", outcome: str = "captured") -> Attempt:
+def attempt(operation: Operation = "charge", outcome: Outcome = "captured") -> Attempt:
     return Attempt(1, operation, outcome, None, clock.now(), 12)
 
 

@@ -80,8 +80,14 @@ def ask(act: Callable[[Any], Awaitable[T]], *, timeout_s: float = 5.0) -> T:
 
 def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     keys = {name: new_id() for name in ("charge", "void", "refund", "flaky", "before", "book")}
-    charge = {"amount": 500, "currency": "GBP", "method": "pm_card_visa", "attempt": 1}
-    flaky = {"order_id": new_id(), "address": {"postal_code": "FAIL-2"}, "amount": 500, "currency": "GBP", "attempt": 1}
+    charge: dict[str, Any] = {"amount": 500, "currency": "GBP", "method": "pm_card_visa", "attempt": 1}
+    flaky: dict[str, Any] = {
+        "order_id": new_id(),
+        "address": {"postal_code": "FAIL-2"},
+        "amount": 500,
+        "currency": "GBP",
+        "attempt": 1,
+    }
 
     async def before(http: Any, url: str) -> tuple[Captured, Refunded]:
         gateway, carrier = SimulatorGateway(http, url), SimulatorCarrier(http, url)
@@ -122,7 +128,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_kill_amid_many_calls_leaves_every_capture_that_was_answered_and_no_key_twice(tmp_path: Path) -> None:
-    charge = {"amount": 500, "currency": "GBP", "method": "pm_card_visa", "attempt": 1}
+    charge: dict[str, Any] = {"amount": 500, "currency": "GBP", "method": "pm_card_visa", "attempt": 1}
     told: dict[Any, Captured] = {}
     asked: list[Any] = []
 
@@ -164,7 +170,7 @@ def test_sigterm_lets_held_connections_go_and_exits_0(tmp_path: Path) -> None:
 
         async def held(http: Any) -> Any:
             gateway = SimulatorGateway(http, url)
-            asked = {"key": new_id(), "amount": 1, "currency": "GBP", "attempt": 1}
+            asked: dict[str, Any] = {"key": new_id(), "amount": 1, "currency": "GBP", "attempt": 1}
             call = asyncio.create_task(gateway.charge(**asked, method="pm_card_timeout_before_charge"))
             await asyncio.sleep(0.5)
             running.send_signal(signal.SIGTERM)
@@ -184,7 +190,7 @@ def test_a_slow_answer_under_way_is_still_given_after_sigterm(tmp_path: Path) ->
     with process(tmp_path / "simulator.db") as (running, url):
 
         async def slow(http: Any) -> Any:
-            asked = {"key": new_id(), "amount": 1, "currency": "GBP", "attempt": 1}
+            asked: dict[str, Any] = {"key": new_id(), "amount": 1, "currency": "GBP", "attempt": 1}
             call = asyncio.create_task(SimulatorGateway(http, url).charge(**asked, method="pm_card_slow"))
             await asyncio.sleep(0.5)
             running.send_signal(signal.SIGTERM)
