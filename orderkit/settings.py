@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,13 +30,25 @@ def _database_url(url: str) -> str:
             url = "postgresql+psycopg://" + url.removeprefix(scheme)
     try:
         backend = make_url(url).get_backend_name()
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a ValueError quotes what it takes for the port, maybe half of a password
         raise ValueError(
             "is not a database URL; try postgresql://user:password@host/name or sqlite:///file.db"
         ) from None
     if backend not in ("sqlite", "postgresql"):
         raise ValueError(f"names {backend}; only sqlite and postgresql are supported")
     return url
+
+
+def _url(*schemes: str) -> AfterValidator:
+    """Such a URL has one of these schemes and a place. What it is instead is not quoted: it may hold a password."""
+
+    def check(url: str | None) -> str | None:
+        scheme, found, place = (url or "").partition("://")
+        if url is not None and not (found and place and scheme in schemes):
+            raise ValueError(f"is not a URL that begins with {' or '.join(f'{one}://' for one in schemes)}")
+        return url
+
+    return AfterValidator(check)
 
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -62,7 +76,9 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, AfterValidator(lambda url: url and _database_url(url))] = Field(
         None, description="PostgreSQL or SQLite URL. Unset: SQLite in ORDERKIT_HOME."
     )
-    redis_url: str | None = Field(None, description="Redis for the task queue. Unset: a SQLite file in ORDERKIT_HOME.")
+    redis_url: Annotated[str | None, _url("redis", "rediss", "unix")] = Field(
+        None, description="Redis for the task queue. Unset: a SQLite file in ORDERKIT_HOME."
+    )
     secret_key: SecretStr | None = Field(
         None,
         description=f"Signs tokens; at least {MIN_SECRET_CHARACTERS} characters. Development keeps a generated one in "
@@ -75,7 +91,9 @@ class Settings(BaseSettings):
     carrier: Literal["builtin", "simulator"] | None = Field(
         None, description="Carrier. Unset: the simulator when the gateway is, else in process."
     )
-    simulator_url: str = Field("http://127.0.0.1:8090", description="Where the simulator listens.")
+    simulator_url: Annotated[str, _url("http", "https")] = Field(
+        "http://127.0.0.1:8090", description="Where the simulator listens."
+    )
     allow_test_providers: bool = Field(False, description="Lets production run on builtin or simulator providers.")
 
     db_timeout: Seconds = Field(5.0, description="Seconds a statement or a wait for a lock or connection may take.")
@@ -117,19 +135,28 @@ class Settings(BaseSettings):
             return self.secret_key.get_secret_value()
         path = self.home / "secret_key"
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            try:
-                # O_EXCL, so that two processes starting at once agree on one key.
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                return path.read_text()
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(48))
-            return path.read_text()
+            if not path.exists():
+                self._make_key(path)
+            key = path.read_text()
         except OSError as error:
             raise ConfigurationError(
                 f"cannot keep the development secret key in {path} ({error.strerror}); set ORDERKIT_SECRET_KEY or ORDERKIT_HOME"
             ) from None
+        if len(key) < MIN_SECRET_CHARACTERS:
+            raise ConfigurationError(f"{path} holds no secret key; delete it, and a new one is made")
+        return key
+
+    def _make_key(self, path: Path) -> None:
+        """Puts a whole key there at once, so that processes that start together read the same one, and never half of it."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        descriptor, new = tempfile.mkstemp(dir=self.home)  # readable by its owner only
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(48))
+            with suppress(FileExistsError):  # another process was first, and its key is the one
+                os.link(new, path)
+        finally:
+            os.unlink(new)
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -138,18 +165,18 @@ def load_settings(**overrides: Any) -> Settings:
     Raises ConfigurationError that names every problem at once.
     """
     problems = [f"{name} is not a setting" for name in _unknown_names(os.environ)]
+    wrong: dict[str, str] = {}
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        problems += [
-            f"{PREFIX}{str(problem['loc'][0]).upper()} {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
-    else:
-        problems += _production_problems(settings)
-        if not problems:
-            return settings
-    raise ConfigurationError("; ".join(problems) + " (orderkit config show lists all settings)")
+        wrong = {str(problem["loc"][0]): problem["msg"].removeprefix("Value error, ") for problem in error.errors()}
+        problems += [f"{PREFIX}{name.upper()} {message}" for name, message in wrong.items()]
+        # What is right is checked further, so that one start tells everything.
+        settings = Settings(**overrides | {name: Settings.model_fields[name].default for name in wrong})
+    problems += [problem for name, problem in _production_problems(settings) if name not in wrong]
+    if problems:
+        raise ConfigurationError("; ".join(problems) + " (orderkit config show lists all settings)")
+    return settings
 
 
 def _unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
@@ -159,17 +186,20 @@ def _unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
             yield name
 
 
-def _production_problems(settings: Settings) -> Iterator[str]:
+def _production_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What production refuses: the setting, and a sentence about it."""
     if settings.env != "production":
         return
     secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
+    make_one = "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
     if not secret:
-        yield "ORDERKIT_SECRET_KEY is not set; make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        yield "secret_key", f"ORDERKIT_SECRET_KEY is not set; {make_one}"
     elif len(secret) < MIN_SECRET_CHARACTERS or len(set(secret)) < 10:
-        yield f"ORDERKIT_SECRET_KEY is weak; use at least {MIN_SECRET_CHARACTERS} random characters"
+        yield "secret_key", f"ORDERKIT_SECRET_KEY is weak; use at least {MIN_SECRET_CHARACTERS} random characters"
     if not settings.allow_test_providers:
-        for name, value in (("GATEWAY", settings.gateway), ("CARRIER", settings.carrier_name)):
+        for name, value in (("gateway", settings.gateway), ("carrier", settings.carrier_name)):
             yield (
-                f"ORDERKIT_{name} is {value}, which takes no real money or parcels; "
-                "set ORDERKIT_ALLOW_TEST_PROVIDERS=1 if that is what you want"
+                name,
+                f"{PREFIX}{name.upper()} is {value}, which takes no real money or parcels; "
+                "set ORDERKIT_ALLOW_TEST_PROVIDERS=1 if that is what you want",
             )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from orderkit.errors import ConfigurationError
 from orderkit.settings import Settings
 from tests.engines import on_postgresql
 from tests.factories import make_product, make_user
+from tests.threads import at_once
 
 
 def names(database: Database) -> list[str]:
@@ -110,7 +112,6 @@ def test_read_then_write_never_loses_an_update(
     database: Database, open_database: Callable[..., Database], same_process: bool
 ) -> None:
     sku = make_product(database, stock=0).sku
-    databases = [database, database if same_process else open_database()]
 
     def count_up(mine: Database) -> None:
         for _ in range(25):
@@ -118,11 +119,7 @@ def test_read_then_write_never_loses_an_update(
                 product = session.get_one(Product, sku, with_for_update=True)
                 product.stock += 1
 
-    threads = [threading.Thread(target=count_up, args=(mine,)) for mine in databases]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    at_once(partial(count_up, database), partial(count_up, database if same_process else open_database()))
     with database.reading() as session:
         assert session.get_one(Product, sku).stock == 50
 
@@ -185,24 +182,16 @@ def test_a_lost_connection_is_transient_and_the_next_one_works(
 def test_a_deadlock_is_transient(database: Database) -> None:
     first, second = make_product(database).sku, make_product(database).sku
     barrier = threading.Barrier(2)
-    errors: list[DBAPIError] = []
 
-    def lock(skus: list[str]) -> None:
-        try:
-            with database.transaction() as session:
-                session.get_one(Product, skus[0], with_for_update=True)
-                barrier.wait(10)
-                session.get_one(Product, skus[1], with_for_update=True)
-        except DBAPIError as error:
-            errors.append(error)
+    def lock(*skus: str) -> None:
+        with database.transaction() as session:
+            session.get_one(Product, skus[0], with_for_update=True)
+            barrier.wait(10)
+            session.get_one(Product, skus[1], with_for_update=True)
 
-    threads = [threading.Thread(target=lock, args=(skus,)) for skus in ([first, second], [second, first])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    [victim] = errors
-    assert is_transient(victim)
+    with pytest.raises(DBAPIError, match="deadlock detected") as raised:
+        at_once(partial(lock, first, second), partial(lock, second, first))
+    assert is_transient(raised.value)
 
 
 def test_an_ordinary_error_is_not_transient(database: Database) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from alembic import command
@@ -22,6 +22,7 @@ from orderkit.settings import Settings
 from tests.factories import make_product, make_user, place_order
 from tests.migrations.conftest import History
 from tests.migrations.definitions import definitions
+from tests.threads import at_once
 
 
 def tables(database: Database) -> set[str]:
@@ -37,17 +38,9 @@ def test_a_new_database_goes_to_the_newest_revision_and_a_second_time_changes_no
 
 
 def test_two_at_once_do_it_once(open_empty: Callable[..., Database]) -> None:
-    databases = [open_empty() for _ in range(4)]
-    barrier = threading.Barrier(len(databases))
-
-    def migrate(database: Database) -> tuple[str | None, str | None]:
-        barrier.wait(10)
-        return migrating.migrate(database)
-
-    with ThreadPoolExecutor(len(databases)) as pool:
-        outcomes = sorted(pool.map(migrate, databases), key=str)
+    outcomes = at_once(*(partial(migrating.migrate, open_empty()) for _ in range(4)))
     head = migrating.head()
-    assert outcomes == [(head, head)] * 3 + [(None, head)]
+    assert sorted(outcomes, key=str) == [(head, head)] * 3 + [(None, head)]
 
 
 def test_whoever_waits_for_another_who_migrates_is_patient(open_empty: Callable[..., Database]) -> None:
