@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,7 +41,10 @@ def demo(
         raise typer.BadParameter(
             f"is not in the range {script.MIN_ORDERS}<=x<={script.MAX_ORDERS}", param_hint="--orders"
         )
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if svg is not None:
+        _make(svg)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a ?
     console = _console()
     try:
         holds = playing.play(
@@ -59,6 +63,16 @@ def demo(
             typer.echo(f"  {line}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(0 if holds else 1)
+
+
+def _make(svg: Path) -> None:
+    """Before anything else, so that a path that cannot be written stops here."""
+    from orderkit.errors import Invalid
+
+    try:
+        svg.touch()
+    except OSError as error:
+        raise Invalid(f"cannot write {svg}: {error.strerror}") from None
 
 
 def _console() -> Console:

@@ -75,6 +75,7 @@ class Lines:
         self._story = story
         story.listener = self._say
         self._print("orderkit demo on SQLite, with no service installed")
+        self._print(f"serve {story.api}, worker, simulate {story.simulator}")
 
     def refresh(self) -> None:
         for scene in self._story.scenes if self._story is not None else ():

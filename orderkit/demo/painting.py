@@ -15,6 +15,9 @@ from orderkit.demo.verdict import Check, Figure
 WIDE = 98
 """From this many columns on, an order shows every state it has been in; below, its latest."""
 
+NARROW = 78
+"""Below this many columns there is no room for the time that an act took."""
+
 MAX_WIDTH = 110
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPIN_PER_S = 8
@@ -97,25 +100,24 @@ def acts(story: Story, width: int, scenes: Sequence[Scene] | None = None) -> Tab
     """One row for each act."""
     wide = width >= WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", width=width)
-    table.add_column("", width=1, min_width=1)
-    table.add_column("what happens", no_wrap=True, width=21)
+    table.add_column("  what happens", no_wrap=True, width=23)
     table.add_column("HTTP", no_wrap=True, width=11)
     table.add_column("order", no_wrap=True, width=24 if wide else 10, overflow="ellipsis")
     table.add_column("payment", no_wrap=True, width=12 if wide else 11, overflow="ellipsis")
     table.add_column("parcel", no_wrap=True, width=12, overflow="ellipsis")
-    table.add_column("time", no_wrap=True, justify="right", width=6, min_width=6)
+    if width >= NARROW:
+        table.add_column("time", no_wrap=True, justify="right", width=6)
     for scene in story.scenes if scenes is None else scenes:
-        table.add_row(*_row(scene, story.seconds, wide=wide))
+        table.add_row(*_row(scene, story.seconds, wide=wide)[: len(table.columns)])
     return table
 
 
 def _row(scene: Scene, seconds: float, *, wide: bool) -> tuple[Text, ...]:
     if not scene.begun:
-        return Text("·", style="dim"), Text(scene.act.title, style="dim")
+        return (Text(f"· {scene.act.title}", style="dim"),)
     order = _path(scene.journeys[0], wide=wide) if len(scene.journeys) == 1 else _crowd(scene, wide=wide)
     return (
-        _mark(scene, seconds),
-        Text(title(scene)),
+        Text.assemble(_mark(scene, seconds), " ", title(scene)),
         _http(scene),
         order,
         _calls(scene, "payment", "charges", "captured"),
@@ -229,14 +231,12 @@ def _latest(console: Console, story: Story, width: int, room: int) -> list[Rende
 def verdict(checks: Sequence[Check], width: int) -> list[RenderableType]:
     """The witnesses side by side, what is wrong in words, and the sum of it."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("", width=1, min_width=1)
-    table.add_column("counted by", no_wrap=True, overflow="ellipsis")
+    table.add_column("  counted by")
     for witness in ("customers", "database", "provider"):
-        table.add_column(witness, justify="right", no_wrap=True, min_width=len(witness))
+        table.add_column(witness, justify="right", no_wrap=True)
     for check in checks:
         table.add_row(
-            tick(check.holds),
-            Text(check.what, style="" if check.holds else "red"),
+            Text.assemble(tick(check.holds), " ", (check.what, "" if check.holds else "red")),
             *(_figure(figure) for figure in (check.customers, check.database, check.provider)),
         )
     wrong = [check for check in checks if not check.holds]

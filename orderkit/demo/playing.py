@@ -19,7 +19,7 @@ from orderkit.demo.acting import Acting
 from orderkit.demo.customers import Login, Shop, new_login
 from orderkit.demo.evidence import read_facts, read_ledger
 from orderkit.demo.narrating import Narrator
-from orderkit.demo.processes import HOST, Processes, free_port, require_free
+from orderkit.demo.processes import HOST, Processes, free_port, require_free, without_settings
 from orderkit.demo.story import Story
 from orderkit.demo.verdict import Check, judge
 from orderkit.errors import Unavailable
@@ -94,7 +94,11 @@ def play(
     ports = {"serve": free_port() if port is None else port, "simulate": free_port()}
     api, simulator = (f"http://{HOST}:{number}" for number in ports.values())
     story = Story(script.write(orders, SEED), api=api, simulator=simulator)
-    with _Signals() as signals, Processes(PACE | {"ORDERKIT_SIMULATOR_URL": simulator}) as processes:
+    with (
+        without_settings(),
+        _Signals() as signals,
+        Processes(PACE | {"ORDERKIT_SIMULATOR_URL": simulator}) as processes,
+    ):
         signals.second = processes.hurry
         access = Access(processes.home / "orderkit.db", new_login("staff"))
         try:
@@ -125,7 +129,7 @@ class _Demo:
     async def run(self, show: Callable[[Ending], None], leave: Callable[[], None] | None) -> bool:
         self._signals.cancels(asyncio.current_task())
         self._narrator.open(self._story)
-        # The very settings of the children, and not what the user's own installation says.
+        # No `.env`: the one that may lie here is the user's.
         settings = Settings(
             _env_file=None, home=self._processes.home, database_url=f"sqlite:///{self._access.database}"
         )

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import orderkit
@@ -106,14 +107,14 @@ class Processes:
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
-        """`environment` is what the children get beside the user's, of which no setting of orderkit is passed on."""
+        """`environment` is what the children get beside this process's own."""
         self._extra = environment
         self._running: list[Process] = []
         self._impatient = False
 
     def __enter__(self) -> Processes:
         self.home = Path(tempfile.mkdtemp(prefix="orderkit-demo-"))
-        self._environment = _clean(os.environ) | self._extra | {f"{PREFIX}HOME": str(self.home)}
+        self._environment = os.environ | self._extra | {f"{PREFIX}HOME": str(self.home), "PYTHONPATH": _import_path()}
         alive, self._alive = os.pipe()
         try:
             self._guard = subprocess.Popen(  # noqa: S603 - our own file
@@ -196,9 +197,19 @@ class Processes:
             time.sleep(0.02)
 
 
-def _clean(environment: os._Environ[str]) -> dict[str, str]:
-    """The user's environment less every setting of orderkit, and with this very installation first to be imported."""
-    kept = {name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)}
+def _import_path() -> str:
+    """This very installation first, whether it is installed or a folder that somebody stands in."""
     here = str(Path(orderkit.__file__).resolve().parents[1])
-    kept["PYTHONPATH"] = os.pathsep.join([here, *filter(None, [kept.get("PYTHONPATH")])])
-    return kept
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+@contextmanager
+def without_settings() -> Iterator[None]:
+    """Within the block no setting of the user's installation is in the environment: it is none of the demo's business."""
+    before = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    for name in before:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
