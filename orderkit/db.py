@@ -8,14 +8,18 @@ takes it, so that a GET does not queue behind the writers.
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -23,6 +27,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     DateTime,
+    Dialect,
     Engine,
     ExceptionContext,
     Integer,
@@ -41,8 +46,9 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Session, SQLModel
 
@@ -50,6 +56,9 @@ from orderkit.errors import ConfigurationError
 from orderkit.settings import Settings
 
 Row = Mapping[str, Any]
+
+TRUSTED_S = 1.0
+"""A connection that was used within so many seconds is not asked first whether it lives."""
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
@@ -202,7 +211,6 @@ def _postgresql_engine(settings: Settings) -> Engine:
         pool_size=settings.db_pool_size,
         max_overflow=0,
         pool_timeout=settings.db_timeout,
-        pool_pre_ping=True,
         pool_use_lifo=True,
         connect_args={
             "connect_timeout": max(2, int(settings.db_timeout)),
@@ -211,6 +219,9 @@ def _postgresql_engine(settings: Settings) -> Engine:
         },
     )
     event.listen(engine, "handle_error", _hide_values)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", lambda connection, record, _: _require_alive(engine.dialect, connection, record))
+    event.listen(engine, "do_execute", _begin_along)
     return engine
 
 
@@ -222,6 +233,33 @@ def _hide_values(context: ExceptionContext) -> None:
         short = str(diagnosis.message_primary)
         told.args = (str(told.args[0]).replace(str(original), short),)
         original.args = (short,)
+
+
+# A round trip costs more than most statements do: it is two changes of process. A busy connection makes two fewer.
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _require_alive(dialect: Dialect, connection: Any, record: ConnectionPoolEntry) -> None:
+    """Asks a connection that lay idle whether it lives; if not, the pool opens another."""
+    if time.monotonic() - record.info.get("used", math.inf) < TRUSTED_S:
+        return
+    try:
+        dialect.do_ping(connection)
+    except psycopg.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
+    """Sends BEGIN, which psycopg sends by itself and waits for, along with the first statement of a transaction."""
+    connection = cursor.connection
+    if connection.autocommit or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        return False
+    with connection.pipeline():
+        cursor.execute(statement, parameters)
+    return True
 
 
 def is_transient(error: BaseException) -> bool:
@@ -247,23 +285,58 @@ Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
 # there plain executemany is the cheapest.
 
 
+class _Shape(NamedTuple):
+    """What a write looks like, apart from its rows. Without `by` it is an INSERT."""
+
+    table: Any
+    columns: tuple[str, ...]
+    by: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
+    guard: Guard = ()
+    skip_existing: bool = False
+
+
+class Writes:
+    """Inserts and updates gathered to be sent together: on PostgreSQL as one statement, for the price of one round trip.
+
+    None may rest on what another of them writes, foreign keys apart, and no row may be updated twice.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._parts: list[tuple[_Shape, Sequence[Row], bool]] = []
+
+    def add(self, shape: _Shape, rows: Sequence[Row], exact: bool) -> None:
+        self._parts.append((shape, rows, exact))
+
+    def send(self) -> Counter[str]:
+        """Writes it all, and tells how many rows of each table were met. Raises StaleRows like `update_rows`."""
+        parts, self._parts = self._parts, []
+        counts = _carry_out(self._connection, [(shape, rows) for shape, rows, _exact in parts]) if parts else []
+        met: Counter[str] = Counter()
+        for (shape, rows, exact), count in zip(parts, counts, strict=True):
+            if exact and count != len(rows):
+                raise StaleRows(f"{shape.table.name}: {count} of {len(rows)} rows were still as expected")
+            met[shape.table.name] += count
+        return met
+
+
 def insert_rows(
-    connection: Connection, model: type[Table], rows: Sequence[Row], *, skip_existing: bool = False
-) -> None:
-    """Inserts `rows`, all with the same columns, in the order given; with `skip_existing`, those whose key is free."""
+    to: Connection | Writes, model: type[Table], rows: Sequence[Row], *, skip_existing: bool = False
+) -> int:
+    """Inserts `rows`, all with the same columns, in the order given; with `skip_existing`, those whose key is free.
+
+    Answers how many went in. Given a Writes they go in when that is sent, and the answer is 0.
+    """
     if not rows:
-        return
+        return 0
     table = model.__table__  # type: ignore[attr-defined]
-    if connection.dialect.name == "postgresql":
-        columns = tuple(rows[0])
-        connection.exec_driver_sql(_pg_insert(table, columns, skip_existing), _arrays(table, columns, rows))
-    else:
-        statement = sqlite.insert(table)
-        connection.execute(statement.on_conflict_do_nothing() if skip_existing else statement, rows)
+    shape = _Shape(table, tuple(rows[0]), skip_existing=skip_existing)
+    return _write(to, shape, rows, exact=not skip_existing)
 
 
 def update_rows(
-    connection: Connection,
+    to: Connection | Writes,
     model: type[Table],
     rows: Sequence[Row],
     *,
@@ -275,22 +348,34 @@ def update_rows(
     """Updates one row for each of `rows`, found by its columns `by`; columns in `add` are added to instead of set.
 
     `only_if` guards every row by the texts that a column may hold now (`{"status": ("pending",)}`; None for NULL).
-    Answers how many rows were met. Raises StaleRows if that is not every one of them, unless `exact` is off.
+    Answers how many rows were met. Raises StaleRows if that is not every one of them, unless `exact` is off. Given a Writes,
+    all this comes to pass when that is sent, and the answer is 0.
     """
     if not rows:
         return 0
     table = model.__table__  # type: ignore[attr-defined]
-    columns = tuple(rows[0])
-    guard = tuple((only_if or {}).items())
-    if connection.dialect.name == "postgresql":
-        statement = _pg_update(table, columns, by, add, guard)
-        met = connection.exec_driver_sql(statement, _arrays(table, columns, rows)).rowcount
-    else:
-        parameters = [{f"new_{name}": value for name, value in row.items()} for row in rows]
-        met = connection.execute(_sqlite_update(table, columns, by, add, guard), parameters).rowcount
-    if exact and met != len(rows):
-        raise StaleRows(f"{table.name}: {met} of {len(rows)} rows were still as expected")
-    return met
+    shape = _Shape(table, tuple(rows[0]), by, add, tuple((only_if or {}).items()))
+    return _write(to, shape, rows, exact=exact)
+
+
+def _write(to: Connection | Writes, shape: _Shape, rows: Sequence[Row], *, exact: bool) -> int:
+    if isinstance(to, Writes):
+        to.add(shape, rows, exact)
+        return 0
+    alone = Writes(to)
+    alone.add(shape, rows, exact)
+    return alone.send()[shape.table.name]
+
+
+def _carry_out(connection: Connection, parts: Sequence[tuple[_Shape, Sequence[Row]]]) -> Sequence[int]:
+    """How many rows each part met."""
+    if connection.dialect.name != "postgresql":
+        return [
+            connection.execute(_sqlite_statement(shape), _sqlite_rows(shape, rows)).rowcount for shape, rows in parts
+        ]
+    arrays = tuple(array for shape, rows in parts for array in _arrays(shape.table, shape.columns, rows))
+    found = connection.exec_driver_sql(_pg_statement(tuple(shape for shape, _rows in parts)), arrays)
+    return [found.rowcount] if len(parts) == 1 else found.one()
 
 
 def any_of(connection: Connection, column: Any, values: Collection[Any]) -> ColumnElement[bool]:
@@ -326,7 +411,7 @@ def _literal(text: str) -> str:
 
 
 _ARRAY_FORMS: tuple[tuple[type[TypeEngine[Any]], str, Callable[[Any], str]], ...] = (
-    (Uuid, "uuid", str),
+    (Uuid, "uuid", lambda value: value.hex),  # half the price of str
     (BigInteger, "bigint", str),
     (Integer, "integer", str),
     (Boolean, "boolean", lambda value: "t" if value else "f"),
@@ -360,14 +445,24 @@ def _unnest(table: Any, columns: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _pg_insert(table: Any, columns: tuple[str, ...], skip_existing: bool) -> str:
-    skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
+def _pg_statement(shapes: tuple[_Shape, ...]) -> str:
+    """One statement for all: those that are not alone are each a WITH of their own, and their row counts are its row."""
+    texts = [_pg_update(shape) if shape.by else _pg_insert(shape) for shape in shapes]
+    if len(texts) == 1:
+        return texts[0]
+    each = ", ".join(f"w{number} AS ({text} RETURNING 1)" for number, text in enumerate(texts))
+    return f"WITH {each} SELECT {', '.join(f'(SELECT count(*) FROM w{n})' for n in range(len(texts)))}"  # noqa: S608 - as below
+
+
+def _pg_insert(shape: _Shape) -> str:
+    table, columns = shape.table, shape.columns
+    skip = " ON CONFLICT DO NOTHING" if shape.skip_existing else ""
     into = f"INSERT INTO {table.name} ({', '.join(columns)})"
     return f"{into} SELECT * FROM unnest({_unnest(table, columns)}){skip}"  # noqa: S608 - names are the models'; values are bound
 
 
-@lru_cache(maxsize=256)
-def _pg_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard) -> str:
+def _pg_update(shape: _Shape) -> str:
+    table, columns, by, add, guard, _skip = shape
     sets = ", ".join(f"{name} = {f't.{name} + ' if name in add else ''}d.{name}" for name in columns if name not in by)
     met = [f"t.{name} = d.{name}" for name in by]
     met += [
@@ -378,10 +473,16 @@ def _pg_update(table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: t
     return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {' AND '.join(met)}"  # noqa: S608 - as above
 
 
+def _sqlite_rows(shape: _Shape, rows: Sequence[Row]) -> Sequence[Row]:
+    return [{f"new_{name}": value for name, value in row.items()} for row in rows] if shape.by else rows
+
+
 @lru_cache(maxsize=256)
-def _sqlite_update(
-    table: Any, columns: tuple[str, ...], by: tuple[str, ...], add: tuple[str, ...], guard: Guard
-) -> Any:
+def _sqlite_statement(shape: _Shape) -> Any:
+    table, columns, by, add, guard, skip_existing = shape
+    if not by:
+        insert = sqlite.insert(table)
+        return insert.on_conflict_do_nothing() if skip_existing else insert
     new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
     met = [table.c[name] == new[name] for name in by]
     # Not IN: SQLAlchemy expands its list for each execution, which executemany cannot have.

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Index, Integer, Text, delete, select, tuple_
 from sqlmodel import Field
 
-from orderkit.db import Table, UtcDateTime, any_of, insert_rows, update_rows
+from orderkit.db import Table, UtcDateTime, Writes, insert_rows, pairs_of, update_rows
 from orderkit.errors import KeyExpired, KeyInUse, KeyReused
 
 
@@ -94,35 +95,26 @@ def claim(connection: Connection, claims: Iterable[Claim], *, at: datetime, leas
     Keys go in sorted, because an insert waits for another's uncommitted key: (k1, k2) against (k2, k1) would deadlock.
     """
     ordered = sorted({one.id: one for one in claims}.values(), key=lambda one: (one.id.user_id, one.id.key))
-    insert_rows(
-        connection,
-        IdempotencyKey,
-        [
-            {
-                "user_id": one.id.user_id,
-                "key": one.id.key,
-                "fingerprint": one.fingerprint,
-                "resource_id": one.resource_id,
-                "lease_until": at + lease,
-                "created_at": at,
-            }
-            for one in ordered
-        ],
-        skip_existing=True,
-    )
-    return find(connection, [one.id for one in ordered])
+    rows = [
+        {
+            "user_id": one.id.user_id,
+            "key": one.id.key,
+            "fingerprint": one.fingerprint,
+            "resource_id": one.resource_id,
+            "lease_until": at + lease,
+            "created_at": at,
+        }
+        for one in ordered
+    ]
+    if insert_rows(connection, IdempotencyKey, rows, skip_existing=True) < len(rows):
+        return find(connection, [one.id for one in ordered])
+    # All were free, as nearly always: what would be read is what was written.
+    return {one.id: SimpleNamespace(**row, status_code=None, body=None) for one, row in zip(ordered, rows, strict=True)}
 
 
 def find(connection: Connection, ids: Sequence[KeyId]) -> dict[KeyId, Any]:
     """The rows of those keys that exist."""
-    if len(ids) == 1:
-        found = (_table.c.user_id == ids[0].user_id) & (_table.c.key == ids[0].key)
-    elif connection.dialect.name == "postgresql":
-        # Both columns ride the primary key; pairs that nobody asked for are dropped below.
-        found = any_of(connection, _table.c.user_id, {one.user_id for one in ids})
-        found &= any_of(connection, _table.c.key, {one.key for one in ids})
-    else:
-        found = tuple_(_table.c.user_id, _table.c.key).in_([tuple(one) for one in ids])
+    found = pairs_of(connection, (_table.c.user_id, _table.c.key), ids)
     rows = {KeyId(row.user_id, row.key): row for row in connection.execute(select(_table).where(found))}
     return {one: rows[one] for one in ids if one in rows}
 
@@ -161,22 +153,19 @@ def release(connection: Connection, ids: Iterable[KeyId]) -> None:
         connection.execute(delete(_table).where(_table.c.user_id == one.user_id, _table.c.key == one.key))
 
 
-def finish(connection: Connection, answers: dict[KeyId, Answer]) -> dict[KeyId, Answer]:
-    """Stores each answer whose key has none yet, and gives what is stored: everyone answers that."""
-    ordered = sorted(answers)
+def store(to: Connection | Writes, answers: Mapping[KeyId, Answer]) -> None:
+    """Stores each answer whose key has none yet."""
     rows = [
         {"user_id": one.user_id, "key": one.key, "status_code": answers[one].status, "body": answers[one].body}
-        for one in ordered
+        for one in sorted(answers)
     ]
-    met = update_rows(
-        connection, IdempotencyKey, rows, by=("user_id", "key"), only_if={"status_code": None}, exact=False
-    )
-    if met == len(rows):
-        return answers
-    stored = find(connection, ordered)
-    return {
-        one: Answer(stored[one].status_code, stored[one].body) if one in stored else answers[one] for one in ordered
-    }
+    update_rows(to, IdempotencyKey, rows, by=("user_id", "key"), only_if={"status_code": None}, exact=False)
+
+
+def stored(connection: Connection, answers: Mapping[KeyId, Answer]) -> dict[KeyId, Answer]:
+    """What everyone answers: what is stored or, where the key has been forgotten, what was to be."""
+    rows = find(connection, sorted(answers))
+    return {one: Answer(rows[one].status_code, rows[one].body) if one in rows else answers[one] for one in answers}
 
 
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from orderkit.db import insert_rows
+from orderkit.db import Writes, insert_rows
 from orderkit.events.models import OutboxEvent
 from orderkit.ids import new_id
 
@@ -25,10 +25,10 @@ class Event:
     payload: dict[str, Any]
 
 
-def record(connection: Connection, events: Sequence[Event], *, at: datetime) -> None:
+def record(to: Connection | Writes, events: Sequence[Event], *, at: datetime) -> None:
     """Writes the events; the relay sends them after the commit, those of one order in sequence."""
     insert_rows(
-        connection,
+        to,
         OutboxEvent,
         [
             {

@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import any_of, insert_rows, update_rows
+from orderkit.db import Writes, any_of, insert_rows, update_rows
 from orderkit.errors import Conflict, NotFound
 from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
@@ -31,10 +31,10 @@ def lock(connection: Connection, skus: Iterable[str]) -> dict[str, Any]:
     return {row.sku: row for row in rows}
 
 
-def change(connection: Connection, deltas: Mapping[str, int]) -> None:
+def change(to: Connection | Writes, deltas: Mapping[str, int]) -> None:
     """Adds to the stock of locked products; takes what is negative. The database refuses to go below zero."""
     rows = [{"sku": sku, "stock": delta} for sku, delta in sorted(deltas.items()) if delta]
-    update_rows(connection, Product, rows, by=("sku",), add=("stock",))
+    update_rows(to, Product, rows, by=("sku",), add=("stock",))
 
 
 def give_back(connection: Connection, quantities: Mapping[str, int]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from orderkit.db import insert_rows, update_rows
+from orderkit.db import Writes, insert_rows, update_rows
 from orderkit.events import outbox, types
 from orderkit.orders import states
 from orderkit.orders.models import Order, OrderHistory
@@ -36,8 +36,8 @@ class Change:
     request_id: str | None = None
 
 
-def apply(connection: Connection, changes: Sequence[Change], *, at: datetime) -> None:
-    """Moves locked orders to new states, raising each version by one. The snapshots are brought up to date.
+def apply(to: Connection | Writes, changes: Sequence[Change], *, at: datetime) -> None:
+    """Moves locked orders to new states, raising each version by one. The snapshots are brought up to date at once.
 
     Raises IllegalTransition, before anything is written, for a step that the transition table does not have.
     """
@@ -51,9 +51,9 @@ def apply(connection: Connection, changes: Sequence[Change], *, at: datetime) ->
         order.status, order.version, order.updated_at = change.to.value, order.version + 1, at
         events.append(outbox.Event(order.id, order.version, EVENTS[change.to], _payload(change)))
     rows = [{"id": c.order.id, "status": c.order.status, "version": c.order.version, "updated_at": at} for c in changes]
-    update_rows(connection, Order, rows)
-    insert_rows(connection, OrderHistory, history)
-    outbox.record(connection, events, at=at)
+    update_rows(to, Order, rows)
+    insert_rows(to, OrderHistory, history)
+    outbox.record(to, events, at=at)
 
 
 def history_row(change: Change, from_status: str | None, version: int, at: datetime) -> dict[str, Any]:

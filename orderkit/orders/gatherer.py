@@ -33,10 +33,14 @@ class Gatherer(Generic[In, Out]):
 
     async def submit(self, item: In) -> Out:
         """The outcome of `item`. A caller that is cancelled no longer waits; its item is still acted on."""
-        future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Out] = loop.create_future()
         self._waiting.append((item, future))
         if not self._busy:
-            self._next()
+            self._busy = True
+            # Not before the other requests that this turn of the loop has read: they come in bunches, as answers leave,
+            # and the first alone would hold up all the rest for a transaction of its own.
+            loop.call_soon(self._next)
         return await future
 
     def _next(self) -> None:

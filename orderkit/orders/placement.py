@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orderkit import idempotency
 from orderkit.clock import now
-from orderkit.db import Database, insert_rows
+from orderkit.db import Database, Writes, insert_rows
 from orderkit.errors import KeyExpired, OrderkitError, Unauthenticated
 from orderkit.idempotency import Abandoned, Answer, KeyId, Replay
 from orderkit.ids import new_id
@@ -86,12 +86,9 @@ class Placement:
             outcomes.update(snapshot.load(connection, [one.order_id for one in members]))
         rest = [one for one in members if one.order_id not in outcomes]
         claimed = self._claim(connection, rest, at, outcomes)
-        placed = _place_claimed(connection, claimed, at, outcomes, lease=self._lease)
+        _place_claimed(connection, claimed, at, outcomes, lease=self._lease)
         lost = [one.key for one in claimed if isinstance(outcomes[one.order_id], Exception)]
         idempotency.release(connection, lost)
-        idempotency.finish(
-            connection, {one.key: one.answer_at_once(order) for one, order in placed if one.answer_at_once is not None}
-        )
         return [outcomes[one.order_id] for one in members]
 
     def _claim(
@@ -152,10 +149,10 @@ def _place_claimed(
     outcomes: dict[UUID, Outcome | Exception],
     *,
     lease: timedelta,
-) -> list[tuple[PlaceOrder, OrderSnapshot]]:
+) -> None:
     """Prices and places those whose keys are theirs, giving stock out in the order of arrival."""
     if not members:
-        return []
+        return
     products = stock.lock(connection, (line.sku for one in members for line in one.items))
     left = {sku: product.stock for sku, product in products.items()}
     placed: list[tuple[PlaceOrder, OrderSnapshot]] = []
@@ -173,9 +170,13 @@ def _place_claimed(
         order = _pending(one, quote, at)
         outcomes[one.order_id] = order
         placed.append((one, order))
-    _write(connection, placed, at, lease)
-    stock.change(connection, {sku: left[sku] - product.stock for sku, product in products.items()})
-    return placed
+    writes = Writes(connection)
+    _write(writes, placed, at, lease)
+    stock.change(writes, {sku: left[sku] - product.stock for sku, product in products.items()})
+    idempotency.store(
+        writes, {one.key: one.answer_at_once(order) for one, order in placed if one.answer_at_once is not None}
+    )
+    writes.send()
 
 
 def _pending(one: PlaceOrder, quote: pricing.Quote, at: datetime) -> OrderSnapshot:
@@ -201,25 +202,21 @@ def _pending(one: PlaceOrder, quote: pricing.Quote, at: datetime) -> OrderSnapsh
     )
 
 
-def _write(
-    connection: Connection, placed: Sequence[tuple[PlaceOrder, OrderSnapshot]], at: datetime, lease: timedelta
-) -> None:
-    write_orders(connection, [order for _, order in placed])
+def _write(to: Writes, placed: Sequence[tuple[PlaceOrder, OrderSnapshot]], at: datetime, lease: timedelta) -> None:
+    write_orders(to, [order for _, order in placed])
     first = [
         changes.Change(order, OrderStatus.PENDING, "placed", actor_id=one.user_id, request_id=one.request_id)
         for one, order in placed
     ]
-    insert_rows(connection, OrderHistory, [changes.history_row(change, None, 1, at) for change in first])
+    insert_rows(to, OrderHistory, [changes.history_row(change, None, 1, at) for change in first])
     # The request charges at once and needs less than its lease; only then may the sweep take it for dead.
-    write_payments(
-        connection, [order for _, order in placed], [at if one.answer_at_once else at + lease for one, _ in placed]
-    )
+    write_payments(to, [order for _, order in placed], [at if one.answer_at_once else at + lease for one, _ in placed])
 
 
-def write_orders(connection: Connection, orders: Sequence[OrderSnapshot]) -> None:
+def write_orders(to: Connection | Writes, orders: Sequence[OrderSnapshot]) -> None:
     """Inserts orders and their lines."""
     insert_rows(
-        connection,
+        to,
         Order,
         [
             {
@@ -239,7 +236,7 @@ def write_orders(connection: Connection, orders: Sequence[OrderSnapshot]) -> Non
         ],
     )
     insert_rows(
-        connection,
+        to,
         OrderItem,
         [
             {
@@ -257,10 +254,10 @@ def write_orders(connection: Connection, orders: Sequence[OrderSnapshot]) -> Non
     )
 
 
-def write_payments(connection: Connection, orders: Sequence[OrderSnapshot], run_at: Sequence[datetime]) -> None:
+def write_payments(to: Connection | Writes, orders: Sequence[OrderSnapshot], run_at: Sequence[datetime]) -> None:
     """Inserts the one payment of each order, to be looked at by the sweep from its `run_at` on."""
     insert_rows(
-        connection,
+        to,
         Payment,
         [
             {

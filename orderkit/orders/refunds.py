@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from orderkit import retry
 from orderkit.clock import now
-from orderkit.db import insert_rows, update_rows
+from orderkit.db import Writes, insert_rows, update_rows
 from orderkit.ids import new_id
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments.charging import Attempt
@@ -110,10 +110,10 @@ def settle(
     record_attempts(connection, [(refund.payment_id, attempt) for attempt in attempts])
 
 
-def record_attempts(connection: Connection, attempts: Sequence[tuple[UUID, Attempt]]) -> None:
+def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Attempt]]) -> None:
     """Keeps what was asked of the provider about payments, for the timeline."""
     insert_rows(
-        connection,
+        to,
         PaymentAttempt,
         [
             {

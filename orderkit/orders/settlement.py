@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 
 from orderkit import idempotency, retry
 from orderkit.clock import now
-from orderkit.db import Database, update_rows
+from orderkit.db import Database, Writes, update_rows
 from orderkit.errors import NotFound
-from orderkit.idempotency import Answer, KeyId
+from orderkit.idempotency import Answer, IdempotencyKey
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, refunds, snapshot
 from orderkit.orders.batches import in_one_transaction
@@ -77,9 +77,19 @@ class Settlement:
         for one in members:
             if one.order_id in orders:
                 self._decide(work, orders[one.order_id], one, at)
-        work.write(connection, at)
-        self._load_lines_to_answer(connection, members, orders)
-        answers = idempotency.finish(connection, _answers(members, orders))
+        snapshot.load_lines(
+            connection, [orders[one.order_id] for one in members if one.answer and one.order_id in orders]
+        )
+        writes = Writes(connection)
+        work.gather(writes, at)
+        answers = {
+            order.key: one.answer(order) for one in members if one.answer and (order := orders.get(one.order_id))
+        }
+        idempotency.store(writes, answers)
+        met = writes.send()
+        if met[IdempotencyKey.__tablename__] < len(answers):
+            answers = idempotency.stored(connection, answers)
+        work.undo(connection, at)
         return [
             Settled(order, answers.get(order.key))
             if (order := orders.get(one.order_id))
@@ -132,20 +142,6 @@ class Settlement:
             return
         work.refund.append(order)
 
-    def _load_lines_to_answer(
-        self, connection: Connection, members: Sequence[Settle], orders: dict[UUID, OrderSnapshot]
-    ) -> None:
-        asked = [orders[one.order_id] for one in members if one.answer is not None and one.order_id in orders]
-        snapshot.load_lines(connection, asked)
-
-
-def _answers(members: Sequence[Settle], orders: dict[UUID, OrderSnapshot]) -> dict[KeyId, Answer]:
-    return {
-        order.key: one.answer(order)
-        for one in members
-        if one.answer is not None and (order := orders.get(one.order_id)) is not None
-    }
-
 
 class _Work:
     """What one settlement will write, gathered first so that each table is written once."""
@@ -163,11 +159,14 @@ class _Work:
             self.changes.append(Change(order, OrderStatus.PAYMENT_FAILED, reason, request_id=one.request_id))
             self.give_back.append(order)
 
-    def write(self, connection: Connection, at: datetime) -> None:
+    def gather(self, writes: Writes, at: datetime) -> None:
         unresolved = {"status": tuple(status.value for status in UNRESOLVED)}
-        update_rows(connection, Payment, list(self.payments.values()), only_if=unresolved)
-        refunds.record_attempts(connection, self.attempts)
-        changes.apply(connection, self.changes, at=at)
+        update_rows(writes, Payment, list(self.payments.values()), only_if=unresolved)
+        refunds.record_attempts(writes, self.attempts)
+        changes.apply(writes, self.changes, at=at)
+
+    def undo(self, connection: Connection, at: datetime) -> None:
+        """Gives back stock, and money that is not wanted: seldom, and after the payment is what it is now."""
         for order in self.refund:
             refunds.queue_rest(connection, order, "the order was cancelled", at=at)
         snapshot.load_lines(connection, self.give_back)

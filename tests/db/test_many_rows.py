@@ -249,7 +249,7 @@ def test_pairs_are_found_as_pairs(scratch: Connection) -> None:
 @pytest.mark.parametrize("name", sorted(metadata.tables))
 def test_many_rows_can_be_written_to_every_table(name: str) -> None:
     table = metadata.tables[name]
-    assert "INSERT INTO" in db._pg_insert(table, tuple(table.c.keys()), False)
+    assert "INSERT INTO" in db._pg_statement((db._Shape(table, tuple(table.c.keys())),))
 
 
 @pytest.mark.unit

@@ -35,6 +35,11 @@ def a_claim(key: KeyId | None = None, fingerprint: str = "same") -> Claim:
     return Claim(key or KeyId(new_id(), new_id().hex), fingerprint, new_id())
 
 
+def finish(connection: Connection, answers: dict[KeyId, Answer]) -> dict[KeyId, Answer]:
+    idempotency.store(connection, answers)
+    return idempotency.stored(connection, answers)
+
+
 def test_a_free_key_is_claimed_for_the_length_of_a_lease(connection: Connection) -> None:
     one = a_claim()
     row = claim(connection, [one])[one.id]
@@ -60,15 +65,20 @@ def test_one_batch_claims_what_is_free_and_finds_what_is_not(connection: Connect
     assert owners == {one.id: taken.resource_id if one.id == taken.id else one.resource_id for one in batch}
 
 
-def test_a_batch_takes_two_statements_however_many_keys_it_has(connection: Connection) -> None:
+def test_a_batch_takes_one_statement_however_many_keys_it_has_and_another_only_if_one_is_taken(
+    connection: Connection,
+) -> None:
     statements: list[str] = []
 
     @event.listens_for(connection, "before_cursor_execute")
     def _(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         statements.append(statement.split()[0])
 
-    claim(connection, [a_claim() for _ in range(64)])
-    assert statements == ["INSERT", "SELECT"]
+    batch = [a_claim() for _ in range(64)]
+    claim(connection, batch)
+    assert statements == ["INSERT"]
+    claim(connection, [*(a_claim() for _ in range(63)), a_claim(batch[0].id)])
+    assert statements == ["INSERT", "INSERT", "SELECT"]
 
 
 def test_the_same_text_from_another_user_is_another_key(connection: Connection) -> None:
@@ -101,16 +111,16 @@ def test_the_first_answer_stays_and_everyone_gets_it(connection: Connection) -> 
     one, other = a_claim(), a_claim()
     claim(connection, [one, other])
     first = {one.id: Answer(201, '{"first":true}')}
-    assert idempotency.finish(connection, first) == first
+    assert finish(connection, first) == first
     second = {one.id: Answer(402, "late"), other.id: Answer(202, "{}")}
-    assert idempotency.finish(connection, second) == {**first, other.id: Answer(202, "{}")}
+    assert finish(connection, second) == {**first, other.id: Answer(202, "{}")}
     row = idempotency.find(connection, [one.id])[one.id]
     assert (row.status_code, row.body) == (201, '{"first":true}')
 
 
 def test_an_answer_to_a_forgotten_key_is_given_all_the_same(connection: Connection) -> None:
     gone = {a_claim().id: Answer(201, "{}")}
-    assert idempotency.finish(connection, gone) == gone
+    assert finish(connection, gone) == gone
     assert idempotency.find(connection, list(gone)) == {}
 
 
