@@ -149,7 +149,6 @@ def test_it_counts_what_anybody_can_count_and_leaves_nothing_behind(start: Start
         entry["reference"] for entry in ledger["bookings"]
     }
     assert captured == sums(ledger["captures"])
-    )
     assert checks["pieces sold = received − left"] == (gone, gone, None)
     assert sum(item["quantity"] for order in shipped for item in order["items"]) == gone
 
