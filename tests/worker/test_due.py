@@ -224,6 +224,7 @@ def test_database_that_does_not_answer_in_a_task_leaves_the_row_due(
         gone = OperationalError("SELECT 1", {}, Exception("gone"))
         broken.setattr(type(worker.shop.database), "transaction", lambda _: (_ for _ in ()).throw(gone))
         worker.work()
+        worker.runtime.act(worker.runtime.dispatch.ship, str(worker.shop.user_id))  # nor does it raise
 
     assert worker.shop.fulfillment(order.id).status == "queued"
     with clock.moved(loop.WAKE_AGAIN):
