@@ -245,10 +245,14 @@ def sku(number: int) -> str:
     return f"SKU-{number:04}"
 
 
+def email(number: int) -> str:
+    return f"buyer-{number}@example.com"
+
+
 def _user_row(number: int, password_hash: str | None) -> dict[str, Any]:
     return {
         "id": UUID(int=number),
-        "email": f"buyer-{number}@example.com",
+        "email": email(number),
         "name": f"Buyer {number}",
         "password_hash": password_hash,
         "role": "customer",
