@@ -17,7 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the whole story on this machine: orders, duplicates, failures, and that the counts agree."),
     "serve": ("serve", "Serve the HTTP API."),
     "worker": ("worker", "Ship paid orders and settle what is open, in the background."),
-    "simulate": ("simulate", "Play payment provider and carrier, with a ledger of what they took and failures on demand."),
+    "simulate": (
+        "simulate",
+        "Play payment provider and carrier, with a ledger of what they took and failures on demand.",
+    ),
     "migrate": ("migrate", "Bring the database to the schema of this version."),
     "seed": ("seed", "Fill the database with a believable past."),
     "import": ("import_", "Bring in what happened elsewhere."),
