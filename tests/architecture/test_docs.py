@@ -1,0 +1,34 @@
+"""Pages that are drawn from the code say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def states() -> ModuleType:
+    """docs/draw_states.py, which is a script and no part of the package."""
+    spec = importlib.util.spec_from_file_location("draw_states", ROOT / "docs" / "draw_states.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_state_diagrams_are_those_of_the_transition_tables(states: ModuleType) -> None:
+    page = states.PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- states: ") == len(states.TABLES) == page.count("```mermaid")
+    assert states.drawn(page) == page, "run: python docs/draw_states.py"
+
+
+def test_an_arrow_that_is_missing_is_drawn(states: ModuleType) -> None:
+    page = states.PAGE.read_text(encoding="utf-8")
+    assert "    pending --> paid\n" in page
+    assert states.drawn(page.replace("    pending --> paid\n", "")) == page
