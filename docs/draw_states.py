@@ -28,7 +28,7 @@ _DIAGRAM = re.compile(r"(<!-- states: (\w+) -->\n).*?(<!-- end of states -->)", 
 
 def diagram(transitions: Transitions, first: Any) -> str:
     """A Mermaid state diagram, states in the order of their definition."""
-    order = list(type(first))
+    order = list(type(first).__members__.values())
     lines = ["```mermaid", "stateDiagram-v2", "    direction LR", f"    [*] --> {first}"]
     for state in order:
         reached = sorted(transitions[state], key=order.index)

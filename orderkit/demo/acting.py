@@ -123,7 +123,7 @@ class Acting:
         last = journey.answers[-1]
         whose = ", the first one's answer" if last.replayed else ""
         self._story.tell(
-            f"customer hung up after {HANGS_UP_AFTER_S} s and asked again: {busy} × 409 in use, then {last.status}{whose}"
+            f"customer hung up after {HANGS_UP_AFTER_S} s, asked again: {busy} × 409 in use, then {last.status}{whose}"
         )
 
     async def _last_piece(self, scene: Scene) -> None:
@@ -150,8 +150,7 @@ class Acting:
             for answer in (first, second)
         )
         self._story.tell(
-            f"price {to_text(seen, ware.currency)} → {to_text(now, ware.currency)} before the order came: {told} with the new"
-            " total"
+            f"price went {to_text(seen, ware.currency)} → {to_text(now, ware.currency)}: {told} with the new total"
         )
 
     async def _would_rather_not_wait(self, scene: Scene) -> None:
