@@ -247,8 +247,9 @@ def rolled_back(engine_name: str, request: pytest.FixtureRequest) -> Iterator[Se
     `session.commit()` within is a savepoint's.
     """
     database: Database = request.getfixturevalue(f"_lasting_{engine_name}")
-    if engine_name == "postgresql":
-        _emptied(request.getfixturevalue("postgresql_worker_url"))
+    if engine_name == "postgresql" and (url := request.getfixturevalue("postgresql_worker_url")) in _dirty:
+        database.dispose()  # before others than the tidier are thrown out
+        _emptied(url)
     with database.engine.connect() as connection, connection.begin() as transaction:
         with Session(connection, join_transaction_mode="create_savepoint") as session:
             yield session
