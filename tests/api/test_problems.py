@@ -23,7 +23,8 @@ def engine_name() -> str:
 
 def raised_by_domains(kind: type[errors.OrderkitError] = errors.OrderkitError) -> Iterator[str]:
     for one in kind.__subclasses__():
-        yield one.code
+        if "code" in vars(one):  # a kind of its own, and not only a name for a case of another
+            yield one.code
         yield from raised_by_domains(one)
 
 
