@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -68,11 +69,18 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             start_blocking_portal("asyncio", name="providers") as portal,
             portal.wrap_async_context_manager(_http(settings)) as http,
         ):
+            portal.call(_work_in_threads, settings.db_pool_size - 1)
             dispatch = Dispatch(database, settings, open_carrier(settings, http), carrier_breaker)
             resolution = Resolution(database, settings, open_gateway(settings, http), gateway_breaker)
             yield Runtime(database, portal, dispatch, resolution, gateway_breaker, carrier_breaker)
     finally:
         database.dispose()
+
+
+async def _work_in_threads(number: int) -> None:
+    """Transactions get as many threads as there are connections, less the loop's: none waits for a connection in vain."""
+    threads = ThreadPoolExecutor(max_workers=number, thread_name_prefix="database")
+    asyncio.get_running_loop().set_default_executor(threads)
 
 
 @asynccontextmanager
