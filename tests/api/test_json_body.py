@@ -13,7 +13,12 @@ from pydantic import Field, ValidationError
 from orderkit.api import json_body
 from orderkit.errors import BodyMalformed, Invalid
 
-SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.text(st.characters(exclude_characters="\0"))
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text("abc"), inner, max_size=5),
