@@ -257,6 +257,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_dead_letters_created_at", "dead_letters", ["created_at", "id"], unique=False)
     op.create_index(
+        "ix_dead_letters_open",
+        "dead_letters",
+        ["created_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("resolved_at IS NULL"),
+        sqlite_where=sa.text("resolved_at IS NULL"),
+    )
+    op.create_index(
         "uq_dead_letters_open",
         "dead_letters",
         ["fulfillment_id"],

@@ -36,6 +36,7 @@ TRANSITIONS: dict[FulfillmentStatus, frozenset[FulfillmentStatus]] = {
 }
 
 _DUE = text("status IN ('queued', 'running', 'retrying')")
+_OPEN = text("resolved_at IS NULL")
 _RECALL_DUE = text("recall_at IS NOT NULL")
 
 
@@ -96,10 +97,13 @@ class DeadLetter(Table, table=True):
             "uq_dead_letters_open",
             "fulfillment_id",
             unique=True,
-            postgresql_where=text("resolved_at IS NULL"),
-            sqlite_where=text("resolved_at IS NULL"),
+            postgresql_where=_OPEN,
+            sqlite_where=_OPEN,
         ),
-        Index("ix_dead_letters_created_at", "created_at", "id"),  # the list, newest first
+        Index("ix_dead_letters_created_at", "created_at", "id"),  # all letters, newest first
+        Index(
+            "ix_dead_letters_open", "created_at", "id", postgresql_where=_OPEN, sqlite_where=_OPEN
+        ),  # open letters, newest first
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
