@@ -145,6 +145,29 @@ def test_old_keys_are_forgotten_oldest_first_and_no_more_than_asked(connection: 
 
 
 @on_postgresql
+def test_whoever_waits_for_a_key_holds_none_that_comes_after_it(database: Database) -> None:
+    user = new_id()
+    first, second = a_claim(KeyId(user, "1")), a_claim(KeyId(user, "2"))
+
+    def claim_both() -> None:
+        with database.transaction() as session:
+            claim(session.connection(), [a_claim(second.id), a_claim(first.id)])
+
+    waiting = threading.Thread(target=claim_both)
+    with database.transaction() as session:
+        claim(session.connection(), [first])
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        with database.transaction() as other:
+            other.connection().exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            found = claim(other.connection(), [second])
+        assert found[second.id].resource_id == second.resource_id
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+@on_postgresql
 def test_batches_of_the_same_keys_in_another_order_do_not_deadlock(database: Database) -> None:
     user = new_id()
     keys = [KeyId(user, f"key-{number}") for number in range(8)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -152,6 +153,28 @@ def test_movements_at_the_same_time_are_all_counted(database: Database) -> None:
     with database.reading() as session:
         assert left(session, sku) == 80
         assert len(movements(session, sku)) == 40
+
+
+@on_postgresql
+def test_whoever_waits_for_a_product_holds_none_that_comes_after_it(database: Database) -> None:
+    for sku in ("C", "B", "A"):  # as they lie in the table, so that no order is by chance the right one
+        make_product(database, sku=sku)
+
+    def lock_all() -> None:
+        with database.transaction() as session:
+            assert list(stock.lock(session.connection(), ["B", "C", "A"])) == ["A", "B", "C"]
+
+    waiting = threading.Thread(target=lock_all)
+    with database.transaction() as session:
+        stock.lock(session.connection(), ["A"])
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        with database.transaction() as other:
+            free = select(Product.sku).where(Product.sku != "A").with_for_update(nowait=True)
+            assert sorted(other.exec(free)) == ["B", "C"]
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 @on_postgresql
