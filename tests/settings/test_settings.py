@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import subprocess
 import sys
@@ -195,36 +194,12 @@ def test_development_keeps_a_generated_key_that_only_its_owner_reads() -> None:
     assert [path.name for path in file.parent.iterdir()] == ["secret_key"]
 
 
-def test_two_processes_that_start_at_once_agree_on_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    others: list[str] = []
-    original = secrets.token_urlsafe
-
-    def at_the_worst_moment(length: int) -> str:
-        monkeypatch.setattr(secrets, "token_urlsafe", original)
-        others.append(
-            Settings().signing_key
-        )  # another starts after we saw that there is no key, and before we wrote ours
-        return original(length)
-
-    monkeypatch.setattr(secrets, "token_urlsafe", at_the_worst_moment)
-    mine = Settings().signing_key
-    assert others == [mine]
-    assert len(mine) >= MIN_SECRET_CHARACTERS
-
-
 def test_many_processes_that_start_at_once_agree_on_one_key() -> None:
     code = "from orderkit.settings import Settings; print(Settings().signing_key)"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     keys = {process.communicate(timeout=60)[0] for process in started}
     assert len(keys) == 1
     assert len(keys.pop().strip()) >= MIN_SECRET_CHARACTERS
-
-
-def test_a_key_file_without_a_key_is_not_signed_with() -> None:
-    Path(".orderkit").mkdir()
-    (Path(".orderkit") / "secret_key").write_text("")
-    with pytest.raises(ConfigurationError, match="holds no secret key; delete it"):
-        Settings().signing_key  # noqa: B018 - it is read for its error
 
 
 def test_a_home_that_cannot_be_written_says_which_setting_to_change() -> None:
