@@ -83,10 +83,13 @@ class Abandoned:
     resource_id: UUID
 
 
+# Made once: json.dumps with options would make one for every body.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def fingerprint(method: str, path: str, body: Any) -> str:
     """What makes two requests the same: method, path and the parsed body, whatever its whitespace and order of members."""
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(f"{method} {path}\n{canonical}".encode()).hexdigest()
+    return hashlib.sha256(f"{method} {path}\n{_canonical.encode(body)}".encode()).hexdigest()
 
 
 def claim(connection: Connection, claims: Iterable[Claim], *, at: datetime, lease: timedelta) -> dict[KeyId, Any]:

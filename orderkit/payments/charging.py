@@ -75,7 +75,8 @@ async def charge(
     for number, pause in enumerate(PAUSES_S, made + 1):
         if asyncio.get_running_loop().time() + pause >= deadline:
             break
-        await asyncio.sleep(pause)
+        if pause:
+            await asyncio.sleep(pause)
         if breaker.acquire():
             break
         call = gateway.charge(key=key, amount=amount, currency=currency, method=method, attempt=number)
