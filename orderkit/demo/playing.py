@@ -167,15 +167,14 @@ class _Demo:
             shop = Shop(http, self._story.api, self._story.simulator, self._access.staff)
             await self._open(database, shop)
             patience = SETTLED_WITHIN_S + len(self._story.journeys) / 20
-            observing = asyncio.create_task(self._observe(database))
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(patience), asyncio.TaskGroup() as group:
+                    observing = group.create_task(self._observe(database))
                     await Acting(shop, self._story).play()
                     await self._settled(database)
+                    observing.cancel()
             except TimeoutError:
                 self._story.tell(f"not at its end after {patience:.0f} s; this is the verdict on what there is")
-            finally:
-                observing.cancel()
             self._story.end()
             self._story.observe(await asyncio.to_thread(watching.look, database))
             facts = await asyncio.to_thread(read_facts, database)
