@@ -23,6 +23,7 @@ import psycopg
 from sqlalchemy import (
     JSON,
     BigInteger,
+    BindParameter,
     Boolean,
     ColumnElement,
     Connection,
@@ -382,9 +383,28 @@ def any_of(connection: Connection, column: Any, values: Collection[Any]) -> Colu
     """`column IN values`, on PostgreSQL as one array literal: the statement is the same for any number of values."""
     if connection.dialect.name != "postgresql":
         return column.in_(values)  # type: ignore[no-any-return]
-    _kind, encode = _form(column.type)
-    literal = bindparam(None, "{" + ",".join(map(encode, values)) + "}", type_=Text)
+    return _in_array(column, bindparam(None, _array(column, values), type_=Text))
+
+
+def in_list(dialect: str, column: Any) -> ColumnElement[bool]:
+    """`column IN :values`, for a statement that is made once and then executed with `listed` values."""
+    if dialect != "postgresql":
+        return column.in_(bindparam("values", expanding=True))  # type: ignore[no-any-return]
+    return _in_array(column, bindparam("values", type_=Text))
+
+
+def listed(connection: Connection, column: Any, values: Collection[Any]) -> dict[str, Any]:
+    """The parameters of a statement with `in_list`."""
+    return {"values": _array(column, values) if connection.dialect.name == "postgresql" else [*values]}
+
+
+def _in_array(column: Any, literal: BindParameter[str]) -> ColumnElement[bool]:
     return column == any_(cast(literal, postgresql.ARRAY(column.type)))  # type: ignore[no-any-return]
+
+
+def _array(column: Any, values: Collection[Any]) -> str:
+    _kind, encode = _form(column.type)
+    return "{" + ",".join(map(encode, values)) + "}"
 
 
 def pairs_of(

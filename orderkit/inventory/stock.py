@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 from sqlmodel import Session
 
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import Writes, any_of, insert_rows, update_rows
+from orderkit.db import Writes, in_list, insert_rows, listed, update_rows
 from orderkit.errors import Conflict, NotFound
 from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
 
 _products = Product.__table__  # type: ignore[attr-defined]
-_locked = select(
-    _products.c.sku, _products.c.name, _products.c.unit_price, _products.c.currency, _products.c.stock
-).order_by(_products.c.sku)
+
+
+@lru_cache
+def _locking(dialect: str) -> Select[Any]:
+    columns = (_products.c.sku, _products.c.name, _products.c.unit_price, _products.c.currency, _products.c.stock)
+    wanted = select(*columns).where(in_list(dialect, _products.c.sku)).order_by(_products.c.sku)
+    return wanted.with_for_update(key_share=True)
 
 
 def lock(connection: Connection, skus: Iterable[str]) -> dict[str, Any]:
     """Locks those products that exist until the transaction ends; rows of sku, name, unit_price, currency and stock."""
-    found = any_of(connection, _products.c.sku, sorted(set(skus)))
-    rows = connection.execute(_locked.where(found).with_for_update(key_share=True))
+    rows = connection.execute(_locking(connection.dialect.name), listed(connection, _products.c.sku, sorted(set(skus))))
     return {row.sku: row for row in rows}
 
 

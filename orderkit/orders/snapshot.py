@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
-from orderkit.db import any_of
+from orderkit.db import any_of, in_list, listed
 from orderkit.idempotency import KeyId
 from orderkit.orders.models import Order, OrderItem
 from orderkit.orders.pricing import PricedLine
@@ -54,26 +55,24 @@ class OrderSnapshot:
         return self.items
 
 
-COLUMNS = (
-    *(c for c in _orders.c),
-    _payments.c.id.label("payment_id"),
-    _payments.c.status.label("payment_status"),
-    _payments.c.method.label("payment_method"),
-    _payments.c.provider_reference,
-    _payments.c.attempts.label("payment_attempts"),
-    _payments.c.refunded,
-)
-"""What `of_row` needs of a row of `orders` joined with `payments`."""
+_SOURCES = {
+    **_orders.c,
+    "payment_id": _payments.c.id,
+    "payment_status": _payments.c.status,
+    "payment_method": _payments.c.method,
+    "provider_reference": _payments.c.provider_reference,
+    "payment_attempts": _payments.c.attempts,
+    "refunded": _payments.c.refunded,
+}
+COLUMNS = tuple(_SOURCES[name].label(name) for name in OrderSnapshot.__dataclass_fields__ if name != "items")
+"""What `of_row` needs of a row of `orders` joined with `payments`: the fields of OrderSnapshot, in their order."""
 
 WITH_PAYMENT = select(*COLUMNS).join_from(_orders, _payments, _payments.c.order_id == _orders.c.id)
 
 
 def of_row(row: Any) -> OrderSnapshot:
     """A snapshot, without its lines, of a row that begins with COLUMNS."""
-    return OrderSnapshot(**{name: row._mapping[name] for name in _FIELDS})
-
-
-_FIELDS = tuple(name for name in OrderSnapshot.__dataclass_fields__ if name != "items")
+    return OrderSnapshot(*row[: len(COLUMNS)])
 
 
 def lock(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderSnapshot]:
@@ -82,8 +81,14 @@ def lock(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderS
     Both tables are locked, because PostgreSQL rereads after a wait only the rows that it locks: a payment that is merely
     joined would be as old as the statement.
     """
-    found = WITH_PAYMENT.where(any_of(connection, _orders.c.id, order_ids)).order_by(_orders.c.id)
-    return {row.id: of_row(row) for row in connection.execute(found.with_for_update(key_share=True))}
+    rows = connection.execute(_locking(connection.dialect.name), listed(connection, _orders.c.id, order_ids))
+    return {row.id: of_row(row) for row in rows}
+
+
+@lru_cache
+def _locking(dialect: str) -> Select[Any]:
+    wanted = WITH_PAYMENT.where(in_list(dialect, _orders.c.id)).order_by(_orders.c.id)
+    return wanted.with_for_update(key_share=True)
 
 
 def load(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderSnapshot]:
