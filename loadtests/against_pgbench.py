@@ -72,12 +72,12 @@ def main() -> int:
             f"{chosen.seconds} s a round · {os.cpu_count()} cores shared by all",
             flush=True,
         )
-        write(WARM_UP_S)
-        buy("warm-up", WARM_UP_S)
+        write(min(WARM_UP_S, chosen.seconds))
+        buy("warm-up", min(WARM_UP_S, chosen.seconds))
         rounds = [
             _round(running, process, number, chosen.seconds, write, buy) for number in range(1, chosen.rounds + 1)
         ]
-    return _verdict(rounds, chosen.at_least)
+    return verdict(rounds, chosen.at_least)
 
 
 def _round(
@@ -109,7 +109,8 @@ def _round(
     return one
 
 
-def _verdict(rounds: list[Round], at_least: float) -> int:
+def verdict(rounds: list[Round], at_least: float) -> int:
+    """Prints the medians, and gives the exit code: 1 if anything was lost or doubled, or the ratio is below `at_least`."""
     ratio = median(one.ratio for one in rounds)
     print(
         f"median: B/A {ratio:.2f} (at least {at_least:.2f} is wanted) · "

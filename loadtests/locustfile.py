@@ -15,9 +15,10 @@ import random
 from collections import deque
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 from uuid import uuid4
 
-from gevent.lock import Semaphore
 from locust import FastHttpUser, constant, events, task
 from locust.env import Environment
 
@@ -31,8 +32,15 @@ REMEMBERED = 50
 tally = {"placed": 0, "pieces": 0, "replayed": 0}
 """What the customers were told, for comparing with the database."""
 
-_token: dict[str, str] = {}
-_logging_in = Semaphore()
+_bearer: dict[str, str] = {}
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def log_in(environment: Environment, **_more: Any) -> None:
+    """Once for all customers: logging in is slow on purpose, and throttled."""
+    form = urlencode({"username": EMAIL, "password": PASSWORD}).encode()
+    with urlopen(f"{environment.host}/token", form, timeout=30) as answer:
+        _bearer["Authorization"] = f"Bearer {json.load(answer)['access_token']}"
 
 
 class Customer(FastHttpUser):
@@ -42,11 +50,6 @@ class Customer(FastHttpUser):
     connection_timeout = network_timeout = 30.0
 
     def on_start(self) -> None:
-        with _logging_in:  # once for all: it is slow on purpose, and throttled
-            if not _token:
-                form = {"username": EMAIL, "password": PASSWORD}
-                _token["bearer"] = self.client.post("/token", data=form).json()["access_token"]
-        self.bearer = {"Authorization": f"Bearer {_token['bearer']}"}
         self.mine: deque[tuple[str, str, dict[str, Any]]] = deque(maxlen=REMEMBERED)
 
     @task(6)
@@ -98,11 +101,11 @@ class Customer(FastHttpUser):
                 answer.failure(f"a product was answered {answer.status_code}")
 
     def _post(self, key: str, body: dict[str, Any], name: str) -> Any:
-        headers = self.bearer | {"Idempotency-Key": key}
+        headers = _bearer | {"Idempotency-Key": key}
         return self.client.post("/orders", json=body, headers=headers, name=name, catch_response=True)
 
     def _get(self, path: str, name: str) -> Any:
-        return self.client.get(path, headers=self.bearer, name=name, catch_response=True)
+        return self.client.get(path, headers=_bearer, name=name, catch_response=True)
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]

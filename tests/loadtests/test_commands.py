@@ -1,0 +1,110 @@
+"""The load tests' commands, for a second each: that they still fit the schema, and what they make of what they see."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from loadtests import report
+from loadtests.against_pgbench import Round, verdict
+from loadtests.buyers import Takings
+from loadtests.one_order import Written
+from loadtests.report import Run, markdown
+from loadtests.stack import Counts
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHIN_S = 90
+
+TOLD = {
+    "placed": 3,
+    "pieces": 5,
+    "replayed": 1,
+    "seconds": 2.0,
+    "routes": [
+        {"method": "POST", "name": "/orders", "requests": 3, "failures": 0, "p50": 4.0, "p95": 9.0, "p99": 12.0},
+        {"method": "GET", "name": "/orders/{id}", "requests": 7, "failures": 0, "p50": 1.0, "p95": 2.0, "p99": 3.0},
+    ],
+    "errors": [],
+}
+KEPT = Counts(orders=3, paid=3, captured=3, answered=3, events=3, taken=5)
+RUN = Run("SQLite", 2, datetime(2026, 11, 21, 12, tzinfo=UTC), TOLD, api_cpu=0.01, kept=KEPT)
+
+
+def measure(*options: str) -> subprocess.CompletedProcess[str]:
+    short = ["--seconds", "1", "--rounds", "1", "--clients", "4"]
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests.against_pgbench", *short, *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+    )
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("options", [("--sqlite",), ("--hot",)], ids=["sqlite", "postgresql, one hot product"])
+def test_orders_are_measured_and_each_answer_is_found_in_the_database(options: tuple[str, ...]) -> None:
+    done = measure(*options, "--at-least", "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the same" in done.stdout
+    assert "fsync=on, synchronous_commit=on" in done.stdout or "synchronous=FULL" in done.stdout
+
+
+def a_round(*, least: float, orders: int = 100, kept: int = 100) -> Round:
+    """Ten seconds of `orders`, next to `least` a second."""
+    counts = Counts(orders=kept, paid=kept, captured=kept, answered=kept, events=kept, taken=kept)
+    return Round(Written(int(10 * least), least), Takings(10.0, {"201": orders}), cpu=0.0006, kept=counts)
+
+
+def test_the_verdict_is_on_the_median_of_the_rounds(capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = [a_round(least=least) for least in (20, 40, 1000)]
+    assert verdict(rounds, 0.25) == 0
+    assert "B/A 0.25" in capsys.readouterr().out
+    assert verdict(rounds, 0.26) == 1
+    assert "slower than wanted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        a_round(least=10, kept=99),
+        a_round(least=10, kept=101),
+        replace(a_round(least=10), taken=Takings(10.0, {"201": 100, "503": 1})),
+        replace(a_round(least=10), taken=Takings(10.0, {"201": 100}, lost=1)),
+    ],
+    ids=["lost", "doubled", "refused", "unanswered"],
+)
+def test_no_speed_makes_up_for_an_order_that_went_wrong(wrong: Round, capsys: pytest.CaptureFixture[str]) -> None:
+    right = a_round(least=10)
+    assert verdict([right, right, right], 0.25) == 0
+    assert verdict([right, wrong, right], 0.25) == 1
+    assert "differ" in capsys.readouterr().err
+
+
+def test_a_report_says_who_did_what_and_that_the_counts_agree() -> None:
+    text = markdown(RUN)
+    assert "| POST /orders | 3 | 0 | 4 | 9 | 12 |" in text
+    assert "3 placed and paid (2 a second), 1 sent again and replayed" in text
+    assert "| pieces taken from stock | 5 | 5 |" in text
+    assert "They agree." in text
+
+
+@pytest.mark.parametrize("counted", ["orders", "paid", "captured", "answered", "events", "taken"])
+def test_a_report_does_not_agree_when_anything_is_lost_or_doubled(counted: str) -> None:
+    for wrong in (getattr(KEPT, counted) - 1, 2 * getattr(KEPT, counted)):
+        run = replace(RUN, kept=replace(KEPT, **{counted: wrong}))
+        assert not run.agrees
+        assert "They do not agree." in markdown(run)
+
+
+def test_without_locust_a_report_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "find_spec", lambda _name: None)
+    monkeypatch.setattr(sys, "argv", ["report"])
+    with pytest.raises(SystemExit, match="pip install"):
+        report.main()
