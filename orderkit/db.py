@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
+import psycopg.errors
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -203,6 +204,7 @@ def _postgresql_engine(settings: Settings) -> Engine:
         "statement_timeout": timeout_ms,
         "lock_timeout": timeout_ms,
         "idle_in_transaction_session_timeout": 2 * timeout_ms,
+        "default_transaction_isolation": "read\\ committed",  # what every lock and reread here counts on
         "jit": "off",  # compiling costs more than these short queries take
         "plan_cache_mode": "force_custom_plan",  # a plan cached while the tables were empty stays bad for ever
     }
@@ -219,21 +221,27 @@ def _postgresql_engine(settings: Settings) -> Engine:
             "application_name": "orderkit",
         },
     )
-    event.listen(engine, "handle_error", _hide_values)
+    event.listen(engine, "handle_error", _told_safely, retval=True)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", lambda connection, record, _: _require_alive(engine.dialect, connection, record))
     event.listen(engine, "do_execute", _begin_along)
     return engine
 
 
-def _hide_values(context: ExceptionContext) -> None:
-    """Takes PostgreSQL's detail out of an error, which quotes the row, `Failing row contains (…)`, into any log."""
+def _told_safely(context: ExceptionContext) -> BaseException | None:
+    """Takes PostgreSQL's detail out of an error, which quotes the row, `Failing row contains (…)`, into any log.
+
+    A server that only reads, a standby, is as good as none: the driver calls that an internal error.
+    """
     told, original = context.sqlalchemy_exception, context.original_exception
     diagnosis = getattr(original, "diag", None)
     if told is not None and diagnosis is not None and diagnosis.message_detail:
         short = str(diagnosis.message_primary)
         told.args = (str(told.args[0]).replace(str(original), short),)
         original.args = (short,)
+    if isinstance(original, psycopg.errors.ReadOnlySqlTransaction):
+        return OperationalError(context.statement, None, original, hide_parameters=True)
+    return None
 
 
 # A round trip costs more than most statements do: it is two changes of process. A busy connection makes two fewer.

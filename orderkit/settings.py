@@ -21,6 +21,8 @@ from orderkit.errors import ConfigurationError
 
 PREFIX = "ORDERKIT_"
 MIN_SECRET_CHARACTERS = 32
+LEASE_OVER_TIMEOUT = 1.25
+"""A lease lasts for a call to a provider and, on top, for the transactions before and after it."""
 
 
 def _database_url(url: str) -> str:
@@ -173,7 +175,8 @@ def load_settings(**overrides: Any) -> Settings:
         problems += [f"{PREFIX}{name.upper()} {message}" for name, message in wrong.items()]
         # What is right is checked further, so that one start tells everything.
         settings = Settings(**overrides | {name: Settings.model_fields[name].default for name in wrong})
-    problems += [problem for name, problem in _production_problems(settings) if name not in wrong]
+    joint = (*_lease_problems(settings), *_production_problems(settings))
+    problems += [problem for name, problem in joint if name not in wrong]
     if problems:
         raise ConfigurationError("; ".join(problems) + " (orderkit config show lists all settings)")
     return settings
@@ -184,6 +187,17 @@ def _unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
     for name in sorted({*environment, *dotenv_values(".env")}):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             yield name
+
+
+def _lease_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """A call that outlives its lease is taken for dead while it is under way: parcels that are booked would never ship."""
+    for name, timeout in (("gateway", settings.gateway_timeout), ("carrier", settings.carrier_timeout)):
+        if settings.lease < LEASE_OVER_TIMEOUT * timeout:
+            yield (
+                "lease",
+                f"ORDERKIT_LEASE is {settings.lease:g} s, too short for ORDERKIT_{name.upper()}_TIMEOUT of {timeout:g} s; "
+                f"make it at least {LEASE_OVER_TIMEOUT * timeout:g}",
+            )
 
 
 def _production_problems(settings: Settings) -> Iterator[tuple[str, str]]:

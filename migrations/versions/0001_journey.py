@@ -102,7 +102,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["sku"], ["products.sku"], name=op.f("fk_stock_movements_sku_products")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stock_movements")),
     )
-    op.create_index("ix_stock_movements_sku_created_at", "stock_movements", ["sku", "created_at"], unique=False)
     op.create_table(
         "fulfillments",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -298,9 +297,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_payment_attempts_payment_id_payments")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payment_attempts")),
     )
-    op.create_index(
-        "ix_payment_attempts_payment_id_started_at", "payment_attempts", ["payment_id", "started_at"], unique=False
-    )
     op.create_table(
         "refunds",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -328,7 +324,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'pending'"),
         sqlite_where=sa.text("status = 'pending'"),
     )
-    op.create_index("ix_refunds_payment_id", "refunds", ["payment_id"], unique=False)
 
 
 def downgrade() -> None:

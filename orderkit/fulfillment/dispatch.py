@@ -15,12 +15,12 @@ from uuid import UUID
 from loguru import logger
 from sqlalchemy import Connection
 
+from orderkit.batches import alone
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.fulfillment import booking, recalling, shipping
 from orderkit.fulfillment.carriers import Carrier
-from orderkit.orders.batches import alone
 from orderkit.settings import Settings
 
 Out = TypeVar("Out")

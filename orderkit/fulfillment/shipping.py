@@ -72,10 +72,10 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
     A lease that ran out is recorded as an attempt and counts as one, so that a parcel that kills its worker every time ends
     in the dead letters. A fulfillment whose order is no longer `paid` is stopped instead.
     """
-    at = now()
     locked = changes.lock(connection, fulfillment_id)
     if locked is None:
         return None
+    at = now()  # once the lock is had, which may take 5 s: the lease is for the work
     order, row = locked
     if row.status not in CLAIMABLE or row.run_at > at:
         return None

@@ -6,14 +6,17 @@ from collections.abc import Callable
 
 from orderkit.breaker import Breaker
 from orderkit.db import Database
+from orderkit.gatherer import Gatherer
 from orderkit.idempotency import Abandoned, Answer, Replay
-from orderkit.orders.gatherer import Gatherer
 from orderkit.orders.placement import Outcome, Placement, PlaceOrder
 from orderkit.orders.settlement import Settle, Settled, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments import charging
 from orderkit.payments.gateways import Gateway
 from orderkit.settings import Settings
+
+MAX_WAITING = 2000
+"""A second's worth of orders. Whoever would wait longer than that is better told at once."""
 
 
 class Checkout:
@@ -23,7 +26,9 @@ class Checkout:
         self._gateway = gateway
         self._breaker = breaker
         self._budget_s = settings.gateway_timeout
-        self._placing: Gatherer[PlaceOrder, Outcome] = Gatherer("place", Placement(database, settings).place)
+        self._placing: Gatherer[PlaceOrder, Outcome] = Gatherer(
+            "place", Placement(database, settings).place, max_waiting=MAX_WAITING
+        )
         self._settling: Gatherer[Settle, Settled] = Gatherer("settle", Settlement(database, settings).settle)
 
     async def order(self, request: PlaceOrder, answer: Callable[[OrderSnapshot], Answer]) -> Replay:

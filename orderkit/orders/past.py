@@ -20,6 +20,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
+from orderkit.batches import in_one_transaction
 from orderkit.clock import now
 from orderkit.db import Database, any_of, insert_rows, pairs_of, update_rows
 from orderkit.events import outbox, types
@@ -27,7 +28,6 @@ from orderkit.idempotency import KeyId
 from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.orders import changes, placement, pricing, snapshot, states
-from orderkit.orders.batches import in_one_transaction
 from orderkit.orders.changes import Change
 from orderkit.orders.models import Order, OrderHistory
 from orderkit.orders.pricing import PricedLine

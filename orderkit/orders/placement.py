@@ -13,9 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from orderkit import idempotency
+from orderkit.batches import in_one_transaction
 from orderkit.clock import now
 from orderkit.db import Database, Writes, insert_rows
 from orderkit.errors import KeyExpired, OrderkitError, Unauthenticated
@@ -23,13 +24,14 @@ from orderkit.idempotency import Abandoned, Answer, KeyId, Replay
 from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, snapshot
-from orderkit.orders.batches import in_one_transaction
 from orderkit.orders.models import Order, OrderHistory, OrderItem
 from orderkit.orders.pricing import Line
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import Payment, PaymentStatus
 from orderkit.settings import Settings
+
+_orders = Order.__table__  # type: ignore[attr-defined]
 
 Outcome = OrderSnapshot | Replay | Abandoned
 """Placed just now; or placed before, and answered; or placed before by a request that died."""
@@ -82,10 +84,11 @@ class Placement:
     def _place(self, connection: Connection, members: Sequence[PlaceOrder], rerun: bool) -> list[Outcome | Exception]:
         at = now()
         outcomes: dict[UUID, Outcome | Exception] = {}
-        if rerun:  # the COMMIT that failed may have happened
-            outcomes.update(snapshot.load(connection, [one.order_id for one in members]))
-        rest = [one for one in members if one.order_id not in outcomes]
-        claimed = self._claim(connection, rest, at, outcomes)
+        claimed = self._claim(connection, members, at, outcomes)
+        if rerun:
+            # The COMMIT that failed may have happened, or been under way until the claim had waited for it: not before.
+            outcomes.update(snapshot.load(connection, [one.order_id for one in claimed]))
+            claimed = [one for one in claimed if one.order_id not in outcomes]
         _place_claimed(connection, claimed, at, outcomes, lease=self._lease)
         lost = [one.key for one in claimed if isinstance(outcomes[one.order_id], Exception)]
         idempotency.release(connection, lost)
@@ -126,12 +129,14 @@ class Placement:
 
     def _explained(self, member: PlaceOrder, error: IntegrityError) -> Exception:
         """What a broken constraint means: the key's row was forgotten but its order is there, or the user is gone."""
-        with self._database.reading() as session:
-            of_key = select(snapshot._orders.c.id).where(
-                snapshot._orders.c.user_id == member.user_id,
-                snapshot._orders.c.idempotency_key == member.idempotency_key,
-            )
-            order_id = session.connection().execute(of_key).scalar()
+        of_key = select(_orders.c.id).where(
+            _orders.c.user_id == member.user_id, _orders.c.idempotency_key == member.idempotency_key
+        )
+        try:
+            with self._database.reading() as session:
+                order_id = session.connection().execute(of_key).scalar()
+        except SQLAlchemyError as failed:  # this member's bad luck only
+            return failed
         if order_id is not None:
             return KeyExpired(
                 "this Idempotency-Key was used too long ago to be answered again; see the order at Location",

@@ -89,7 +89,7 @@ def settle(
     connection.execute(
         select(_payments.c.id).where(_payments.c.id == refund.payment_id).with_for_update(key_share=True)
     )
-    made = refund.attempts + len(attempts)
+    made = attempts[-1].number if attempts else refund.attempts
     row = {
         "id": refund.id,
         "status": RefundStatus.PENDING.value,
@@ -117,7 +117,7 @@ def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Atte
         PaymentAttempt,
         [
             {
-                "id": new_id(),
+                "id": one.id,
                 "payment_id": payment_id,
                 "number": one.number,
                 "operation": one.operation,
@@ -128,4 +128,5 @@ def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Atte
             }
             for payment_id, one in attempts
         ],
+        skip_existing=True,
     )

@@ -17,11 +17,11 @@ from uuid import UUID
 from loguru import logger
 from sqlalchemy import Connection, select
 
+from orderkit.batches import alone
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.db import Database, update_rows
 from orderkit.orders import refunds, snapshot
-from orderkit.orders.batches import alone
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.states import OrderStatus
 from orderkit.payments import charging
@@ -52,11 +52,11 @@ def claim_payment(connection: Connection, payment_id: UUID, *, settings: Setting
 
     Locks the order first. It is to be voided once the order no longer waits for it, or has waited for `payment_void_after`.
     """
-    at = now()
     order_id = connection.execute(select(_payments.c.order_id).where(_payments.c.id == payment_id)).scalar()
     if order_id is None:
         return None
     order = snapshot.lock(connection, [order_id])[order_id]
+    at = now()  # once the lock is had, which may take 5 s: the lease is for the work
     run_at = connection.execute(select(_payments.c.run_at).where(_payments.c.id == payment_id)).scalar_one()
     if order.payment_status not in UNRESOLVED or run_at > at:
         return None

@@ -15,13 +15,13 @@ from loguru import logger
 from sqlalchemy import Connection
 
 from orderkit import idempotency, retry
+from orderkit.batches import in_one_transaction
 from orderkit.clock import now
 from orderkit.db import Database, Writes, update_rows
 from orderkit.errors import NotFound
 from orderkit.idempotency import Answer, IdempotencyKey
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, refunds, snapshot
-from orderkit.orders.batches import in_one_transaction
 from orderkit.orders.changes import Change
 from orderkit.orders.pricing import PricedLine
 from orderkit.orders.snapshot import OrderSnapshot
@@ -105,7 +105,7 @@ class Settlement:
             return
         if one.result is None:
             return
-        order.payment_attempts += len(one.attempts)
+        order.payment_attempts = max([order.payment_attempts, *(attempt.number for attempt in one.attempts)])
         due = at
         match one.result:
             case Captured(reference):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 from uuid import UUID
@@ -17,6 +17,7 @@ from loguru import logger
 
 from orderkit import clock
 from orderkit.breaker import Breaker
+from orderkit.ids import new_id
 from orderkit.observability import metrics
 from orderkit.payments.gateways import (
     Captured,
@@ -43,7 +44,10 @@ BREAKER_OPEN = Unknown("breaker open")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call that was made. `number` counts a key's calls from 1; `detail` is a reference, a code or a reason."""
+    """One call that was made. `number` counts a key's calls from 1; `detail` is a reference, a code or a reason.
+
+    It has its `id` from the start, so that whoever records it again after a lost COMMIT records it once.
+    """
 
     number: int
     operation: Operation
@@ -51,6 +55,7 @@ class Attempt:
     detail: str | None
     started_at: datetime
     duration_ms: int
+    id: UUID = field(default_factory=new_id)
 
 
 async def charge(

@@ -71,7 +71,6 @@ class PaymentAttempt(Table, table=True):
     """One call to the provider about a payment: what was asked, what came back, how long it took."""
 
     __tablename__ = "payment_attempts"
-    __table_args__ = (Index("ix_payment_attempts_payment_id_started_at", "payment_id", "started_at"),)  # a timeline
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     payment_id: UUID = Field(foreign_key="payments.id")
@@ -90,7 +89,6 @@ class Refund(Table, table=True):
     __table_args__ = (
         CheckConstraint(f"status IN ({', '.join(repr(s.value) for s in RefundStatus)})", name="status_known"),
         CheckConstraint("amount > 0", name="amount_positive"),
-        Index("ix_refunds_payment_id", "payment_id"),  # the refunds of a payment
         Index(
             "ix_refunds_due",
             "run_at",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orderkit.errors import ConfigurationError
-from orderkit.orders.gatherer import Gatherer
+from orderkit.gatherer import Gatherer
 
 T = TypeVar("T")
 Act = Callable[[sqlite3.Connection], T]

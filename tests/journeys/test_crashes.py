@@ -51,7 +51,7 @@ def test_an_api_killed_between_charge_and_commit_leaves_one_order_that_is_paid_a
 
 def test_a_worker_killed_in_the_middle_of_a_booking_leaves_one_shipment(shop: Shop, processes: Processes) -> None:
     shop.make_product("TEA", stock=10)
-    patient = {"ORDERKIT_CARRIER_TIMEOUT": "10"}
+    patient = {"ORDERKIT_CARRIER_TIMEOUT": "1.6"}
     worker = processes.start("worker", **patient)
     shop.misbehave("carrier", "timeout_after", 1)  # booked, and the answer never comes
     assert shop.one(shop.order("k", [("TEA", 1)])).status == 201

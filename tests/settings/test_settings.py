@@ -82,10 +82,10 @@ def test_an_unknown_name_in_the_env_file_is_a_problem_and_other_programs_names_a
 
 
 def test_the_environment_wins_over_the_env_file_and_arguments_over_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("ORDERKIT_DB_TIMEOUT=3\nORDERKIT_LEASE=3\nORDERKIT_RETRY_CAP=3\n")
-    configure(monkeypatch, lease="4", retry_cap="4")
+    Path(".env").write_text("ORDERKIT_DB_TIMEOUT=3\nORDERKIT_BREAKER_OPEN_FOR=3\nORDERKIT_RETRY_CAP=3\n")
+    configure(monkeypatch, breaker_open_for="4", retry_cap="4")
     settings = load_settings(retry_cap=5)
-    assert (settings.db_timeout, settings.lease, settings.retry_cap) == (3, 4, 5)
+    assert (settings.db_timeout, settings.breaker_open_for, settings.retry_cap) == (3, 4, 5)
 
 
 def test_an_empty_value_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,3 +206,14 @@ def test_a_home_that_cannot_be_written_says_which_setting_to_change() -> None:
     Path("file").write_text("")
     with pytest.raises(ConfigurationError, match="set ORDERKIT_SECRET_KEY or ORDERKIT_HOME"):
         Settings(home=Path("file") / "home").signing_key  # noqa: B018 - it is read for its error
+
+
+@pytest.mark.parametrize("provider", ["gateway", "carrier"])
+def test_a_lease_shorter_than_a_call_to_a_provider_is_refused(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    monkeypatch.setenv(f"ORDERKIT_{provider.upper()}_TIMEOUT", "15")
+    with pytest.raises(
+        ConfigurationError, match=rf"ORDERKIT_LEASE is 10 s.*ORDERKIT_{provider.upper()}_TIMEOUT of 15 s"
+    ):
+        load_settings()
+    monkeypatch.setenv("ORDERKIT_LEASE", "20")
+    assert load_settings().lease == 20

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from orderkit.errors import Unavailable
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -23,16 +25,23 @@ class Gatherer(Generic[In, Out]):
 
     `act` answers one outcome for each member, in order; an outcome that is an exception is raised to its submitter only.
     If `act` itself raises, every member of that list gets the error. Belongs to one event loop.
+
+    With `max_waiting`, whoever would have to wait behind so many others is told so instead, with Unavailable.
     """
 
-    def __init__(self, name: str, act: Callable[[Sequence[In]], Sequence[Out | Exception]]) -> None:
+    def __init__(
+        self, name: str, act: Callable[[Sequence[In]], Sequence[Out | Exception]], *, max_waiting: int | None = None
+    ) -> None:
         self._act = act
+        self._max_waiting = max_waiting
         self._waiting: deque[tuple[In, asyncio.Future[Out]]] = deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._busy = False
 
     async def submit(self, item: In) -> Out:
         """The outcome of `item`. A caller that is cancelled no longer waits; its item is still acted on."""
+        if self._max_waiting is not None and len(self._waiting) >= self._max_waiting:
+            raise Unavailable("too many are waiting; try again in a moment", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Out] = loop.create_future()
         self._waiting.append((item, future))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from orderkit.orders.gatherer import MAX_BATCH, Gatherer
+from orderkit.errors import Unavailable
+from orderkit.gatherer import MAX_BATCH, Gatherer
 
 WITHIN_S = 10.0
 
@@ -143,3 +145,15 @@ def test_closing_waits_for_the_list_under_way(gatherer: Gatherer[int, int], act:
         return await task
 
     assert asyncio.run(story()) == 4
+
+
+def test_whoever_would_wait_behind_too_many_is_told_so_and_the_others_are_served() -> None:
+    async def overwhelmed() -> list[Any]:
+        gatherer: Gatherer[int, int] = Gatherer("test", list, max_waiting=5)
+        outcomes = await asyncio.gather(*(gatherer.submit(n) for n in range(8)), return_exceptions=True)
+        gatherer.close()
+        return list(outcomes)
+
+    outcomes = asyncio.run(overwhelmed())
+    assert outcomes[:5] == [0, 1, 2, 3, 4]
+    assert [type(one) for one in outcomes[5:]] == [Unavailable] * 3
