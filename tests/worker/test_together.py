@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from orderkit import batches
 from orderkit.breaker import Breaker
 from orderkit.db import Database
 from orderkit.errors import Conflict, IllegalTransition
@@ -19,7 +20,7 @@ from orderkit.fulfillment import dead_letters
 from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Recalled, RecallResult, Rejected
 from orderkit.fulfillment.dispatch import Dispatch
 from orderkit.fulfillment.models import DeadLetter, Fulfillment
-from orderkit.orders import batches, cancellation
+from orderkit.orders import cancellation
 from orderkit.orders.models import Order
 from orderkit.orders.resolution import Resolution
 from orderkit.payments.gateways.builtin import BuiltinGateway
