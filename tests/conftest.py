@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,11 +16,13 @@ import psycopg
 import pytest
 from hypothesis import configuration
 from hypothesis import settings as hypothesis_settings
+from loguru import logger
 from psycopg import sql
 from sqlmodel import Session
 
 from orderkit.db import Database
 from orderkit.migrating import migrate
+from orderkit.observability import logs
 from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
 from tests.engines import ENGINES
@@ -107,6 +111,40 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         os.environ.clear()
         os.environ.update(environment)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+# ── logs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Whatever a test does to logging ends with it: our own lines, loguru's, and the loggers of libraries.
+
+    The last, because a library may set up logging for itself and switch off every logger that there is by then.
+    """
+    root, output = logging.getLogger(), logs._output
+    handlers, level = root.handlers[:], root.level
+    before = {one: (one.level, one.disabled, one.propagate, one.handlers[:], one.filters[:]) for one in _loggers()}
+    yield
+    if logs._output is not output:
+        logs._output = output
+        logger.remove()
+        logger.add(_to_stderr)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for one in _loggers():
+        was = before.get(one, (logging.NOTSET, False, True, [], []))
+        level, one.disabled, one.propagate, one.handlers[:], one.filters[:] = was
+        if one.level != level:
+            one.setLevel(level)
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line)  # by name: each test has a stderr of its own
+
+
+def _loggers() -> list[logging.Logger]:
+    return [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
 
 
 # ── servers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

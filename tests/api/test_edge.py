@@ -6,11 +6,9 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from orderkit.api import edge
 from orderkit.observability import context, logs, metrics
@@ -28,11 +26,10 @@ def engine_name() -> str:
 
 
 @pytest.fixture
-def log(settings: Settings) -> Iterator[io.StringIO]:
+def log(settings: Settings) -> io.StringIO:
     stream = io.StringIO()
     logs.configure(settings.model_copy(update={"log_format": "json", "log_level": "DEBUG"}), stream)
-    yield stream
-    logger.remove()
+    return stream
 
 
 def lines(log: io.StringIO) -> list[dict[str, Any]]:
@@ -179,7 +176,6 @@ def test_a_path_cannot_write_lines_of_the_log(api: Client, settings: Settings) -
     stream = io.StringIO()
     logs.configure(settings, stream)
     api.get("/products/a%0d%0a2026-01-01%20INFO%20forged%1b[31m%e2%80%a8")
-    logger.remove()
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
 

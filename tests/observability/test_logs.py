@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,6 @@ from loguru import logger
 
 from orderkit.observability import context, logs
 from orderkit.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    logger.remove()
-    root.handlers[:], root.level = before
 
 
 def configured(tmp_path: Path, **settings: Any) -> io.StringIO:
