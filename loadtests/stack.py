@@ -28,9 +28,10 @@ from orderkit.auth.models import User
 from orderkit.auth.tokens import Tokens
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import Database, insert_rows
+from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
+from orderkit.rows import insert_rows
 from orderkit.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from orderkit.db import Database, StaleRows, is_transient
+from orderkit.db import Database, is_transient
+from orderkit.rows import StaleRows
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -19,8 +19,9 @@ from uuid import UUID
 from sqlalchemy import Connection, Index, Integer, Text, delete, select, tuple_
 from sqlmodel import Field
 
-from orderkit.db import Table, UtcDateTime, Writes, insert_rows, pairs_of, update_rows
+from orderkit.db import Table, UtcDateTime
 from orderkit.errors import KeyExpired, KeyInUse, KeyReused
+from orderkit.rows import Writes, insert_rows, pairs_of, update_rows
 
 
 class IdempotencyKey(Table, table=True):

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select
 
 from orderkit.auth.models import CUSTOMER, User
 from orderkit.clock import now
-from orderkit.db import any_of, insert_rows
 from orderkit.ids import new_id
+from orderkit.rows import any_of, insert_rows
 
 _users = User.__table__  # type: ignore[attr-defined]
 _AT_ONCE = 5_000  # SQLite takes 32,766 parameters in a statement

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import insert_rows
+from orderkit.rows import insert_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from orderkit.db import Writes, insert_rows
 from orderkit.events.models import OutboxEvent
 from orderkit.ids import new_id
+from orderkit.rows import Writes, insert_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from orderkit.db import insert_rows, update_rows
 from orderkit.errors import IllegalTransition
 from orderkit.fulfillment.models import TRANSITIONS, Fulfillment, FulfillmentAttempt, FulfillmentStatus
 from orderkit.orders import snapshot
 from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.rows import insert_rows, update_rows
 
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
 

@@ -12,13 +12,13 @@ from loguru import logger
 from sqlalchemy import Connection, select, tuple_
 
 from orderkit.clock import now
-from orderkit.db import update_rows
 from orderkit.errors import Conflict, NotFound
 from orderkit.fulfillment import changes, recalling
 from orderkit.fulfillment.models import DeadLetter, FulfillmentAttempt, FulfillmentStatus
 from orderkit.orders import cancellation
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
+from orderkit.rows import update_rows
 
 _letters = DeadLetter.__table__  # type: ignore[attr-defined]
 _attempts = FulfillmentAttempt.__table__  # type: ignore[attr-defined]

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from orderkit.db import any_of
 from orderkit.fulfillment.models import Fulfillment
+from orderkit.rows import any_of
 
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
 

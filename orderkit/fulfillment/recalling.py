@@ -17,11 +17,11 @@ from sqlalchemy import Connection, select
 
 from orderkit import retry
 from orderkit.clock import now
-from orderkit.db import any_of, update_rows
 from orderkit.fulfillment import booking, changes
 from orderkit.fulfillment.carriers import Booked, BookResult, Recalled, RecallResult
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
 from orderkit.orders import snapshot
+from orderkit.rows import any_of, update_rows
 from orderkit.settings import Settings
 
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from orderkit import retry
 from orderkit.clock import now
-from orderkit.db import insert_rows
 from orderkit.fulfillment import booking, changes, recalling
 from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Rejected
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
@@ -25,6 +24,7 @@ from orderkit.ids import new_id
 from orderkit.orders import changes as order_changes
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
+from orderkit.rows import insert_rows
 from orderkit.settings import Settings
 
 CLAIMABLE = (FulfillmentStatus.QUEUED, FulfillmentStatus.RUNNING, FulfillmentStatus.RETRYING)

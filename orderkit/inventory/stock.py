@@ -13,11 +13,11 @@ from sqlmodel import Session
 
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import Writes, in_list, insert_rows, listed, update_rows
 from orderkit.errors import Conflict, NotFound
 from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
+from orderkit.rows import Writes, in_list, insert_rows, listed, update_rows
 
 _products = Product.__table__  # type: ignore[attr-defined]
 

@@ -7,7 +7,6 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from orderkit.clock import now
-from orderkit.db import update_rows
 from orderkit.errors import NotFound
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, refunds, snapshot
@@ -15,6 +14,7 @@ from orderkit.orders.changes import Change
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import UNRESOLVED, Payment, PaymentStatus
+from orderkit.rows import update_rows
 
 
 def cancel(

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from orderkit.db import Writes, insert_rows, update_rows
 from orderkit.events import outbox, types
 from orderkit.orders import states
 from orderkit.orders.models import Order, OrderHistory
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
+from orderkit.rows import Writes, insert_rows, update_rows
 
 EVENTS = {
     OrderStatus.PAID: types.ORDER_PAID,

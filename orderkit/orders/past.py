@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orderkit.batches import in_one_transaction
 from orderkit.clock import now
-from orderkit.db import Database, any_of, insert_rows, pairs_of, update_rows
+from orderkit.db import Database
 from orderkit.events import outbox, types
 from orderkit.idempotency import KeyId
 from orderkit.ids import new_id
@@ -34,6 +34,7 @@ from orderkit.orders.pricing import PricedLine
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import Payment, PaymentStatus, Refund, RefundStatus
+from orderkit.rows import any_of, insert_rows, pairs_of, update_rows
 
 _orders = Order.__table__  # type: ignore[attr-defined]
 _refunds = Refund.__table__  # type: ignore[attr-defined]

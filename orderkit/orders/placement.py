@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from orderkit import idempotency
 from orderkit.batches import in_one_transaction
 from orderkit.clock import now
-from orderkit.db import Database, Writes, insert_rows
+from orderkit.db import Database
 from orderkit.errors import KeyExpired, OrderkitError, Unauthenticated
 from orderkit.idempotency import Abandoned, Answer, KeyId, Replay
 from orderkit.ids import new_id
@@ -29,6 +29,7 @@ from orderkit.orders.pricing import Line
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import Payment, PaymentStatus
+from orderkit.rows import Writes, insert_rows
 from orderkit.settings import Settings
 
 _orders = Order.__table__  # type: ignore[attr-defined]

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, select
 
 from orderkit import retry
 from orderkit.clock import now
-from orderkit.db import Writes, insert_rows, update_rows
 from orderkit.ids import new_id
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments.charging import Attempt
 from orderkit.payments.gateways import Refunded, RefundRefused, RefundResult
 from orderkit.payments.models import Payment, PaymentAttempt, Refund, RefundStatus
+from orderkit.rows import Writes, insert_rows, update_rows
 from orderkit.settings import Settings
 
 _refunds = Refund.__table__  # type: ignore[attr-defined]

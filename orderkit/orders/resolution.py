@@ -20,13 +20,14 @@ from sqlalchemy import Connection, select
 from orderkit.batches import alone
 from orderkit.breaker import Breaker
 from orderkit.clock import now
-from orderkit.db import Database, update_rows
+from orderkit.db import Database
 from orderkit.orders import refunds, snapshot
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.states import OrderStatus
 from orderkit.payments import charging
 from orderkit.payments.gateways import Gateway, RefundRefused
 from orderkit.payments.models import UNRESOLVED, Payment
+from orderkit.rows import update_rows
 from orderkit.settings import Settings
 
 _payments = Payment.__table__  # type: ignore[attr-defined]

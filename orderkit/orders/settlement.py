@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from orderkit import idempotency, retry
 from orderkit.batches import in_one_transaction
 from orderkit.clock import now
-from orderkit.db import Database, Writes, update_rows
+from orderkit.db import Database
 from orderkit.errors import NotFound
 from orderkit.idempotency import Answer, IdempotencyKey
 from orderkit.inventory import stock
@@ -29,6 +29,7 @@ from orderkit.orders.states import OrderStatus
 from orderkit.payments.charging import Attempt
 from orderkit.payments.gateways import Captured, ChargeResult, Declined, Unknown, Voided, VoidResult
 from orderkit.payments.models import UNRESOLVED, Payment, PaymentStatus
+from orderkit.rows import Writes, update_rows
 from orderkit.settings import Settings
 
 

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, select
 
-from orderkit.db import any_of, in_list, listed
 from orderkit.idempotency import KeyId
 from orderkit.orders.models import Order, OrderItem
 from orderkit.orders.pricing import PricedLine
 from orderkit.payments.models import Payment
+from orderkit.rows import any_of, in_list, listed
 
 _orders = Order.__table__  # type: ignore[attr-defined]
 _payments = Payment.__table__  # type: ignore[attr-defined]

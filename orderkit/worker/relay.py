@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from orderkit.clock import now
-from orderkit.db import Database, insert_rows, update_rows
+from orderkit.db import Database
 from orderkit.events import types
 from orderkit.events.models import Lease, OutboxEvent
 from orderkit.fulfillment import recalling, shipping
 from orderkit.ids import new_id
+from orderkit.rows import insert_rows, update_rows
 
 NAME = "relay"
 BATCH = 200

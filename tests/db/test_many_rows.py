@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Numeric, delete, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from orderkit import db
-from orderkit.db import StaleRows, any_of, insert_rows, pairs_of, update_rows
+from orderkit import rows as many_rows
 from orderkit.ids import new_id
+from orderkit.rows import StaleRows, any_of, insert_rows, pairs_of, update_rows
 from orderkit.schema import metadata
 from tests.db.conftest import Scratch, rows_of
 
@@ -249,13 +249,13 @@ def test_pairs_are_found_as_pairs(scratch: Connection) -> None:
 @pytest.mark.parametrize("name", sorted(metadata.tables))
 def test_many_rows_can_be_written_to_every_table(name: str) -> None:
     table = metadata.tables[name]
-    assert "INSERT INTO" in db._pg_statement((db._Shape(table, tuple(table.c.keys())),))
+    assert "INSERT INTO" in many_rows._pg_statement((many_rows._Shape(table, tuple(table.c.keys())),))
 
 
 @pytest.mark.unit
 def test_a_column_type_without_an_array_form_is_told() -> None:
     with pytest.raises(TypeError, match=r"no array form is known for Numeric\(\)"):
-        db._form(Numeric())
+        many_rows._form(Numeric())
 
 
 def test_ids_stay_uuids(scratch: Connection) -> None:

@@ -9,9 +9,10 @@ from sqlalchemy import Connection, event, select
 
 from orderkit.catalog.models import Product
 from orderkit.clock import now
-from orderkit.db import Database, StaleRows, Writes, insert_rows, update_rows
+from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
+from orderkit.rows import StaleRows, Writes, insert_rows, update_rows
 from tests.engines import on_postgresql
 from tests.factories import make_product
 

@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from orderkit.catalog.models import Product
-from orderkit.db import Database, StaleRows
+from orderkit.db import Database
 from orderkit.errors import Conflict, NotFound
 from orderkit.inventory import stock
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
+from orderkit.rows import StaleRows
 from tests.engines import on_postgresql
 from tests.factories import make_product, make_user
 from tests.threads import at_once

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from orderkit import clock
-from orderkit.db import insert_rows
 from orderkit.idempotency import IdempotencyKey
 from orderkit.orders import cancellation
+from orderkit.rows import insert_rows
 from orderkit.settings import Settings
 from orderkit.worker import due as loop
 from orderkit.worker.due import Due, Kind, kinds
