@@ -22,9 +22,17 @@ ENV_EXAMPLE_HEAD = """\
 # Written by: orderkit config env-example -o .env.example
 """
 
+NOT_SHOWN = "(set, not shown)"
+_URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+]*)://(?:[^/?#]*@)?(?P<host>(?:[\w.,-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)"
+    r"(?P<path>(?:/[^?#@]*)?)(?:\?[^@]*)?"
+)
+"""What is shown of a URL is scheme, host, port and path. User, password and query are dropped; where a stray / ? # or @ leaves
+in doubt what they are, so is all of it."""
+
 
 class Described(NamedTuple):
-    """One setting. `value` is text, as it was written, without passwords; `source` is environment, .env or default."""
+    """One setting. `value` is text, as it was written; of a URL, where it leads; `source` is environment, .env or default."""
 
     name: str
     value: str
@@ -94,7 +102,11 @@ def describe() -> list[Described]:
             value, source = file[variable] or "", ".env"
         else:
             value, source = _default(field), "default"
-        found.append(Described(variable, _without_secrets(value, field), source, field.description or ""))
+        found.append(
+            Described(
+                variable, _without_secrets(value, field, is_url=name.endswith("_url")), source, field.description or ""
+            )
+        )
     return found
 
 
@@ -124,7 +136,10 @@ def _choices(annotation: Any) -> list[str]:
     return [one for one in values if isinstance(one, str)]
 
 
-def _without_secrets(value: str, field: FieldInfo) -> str:
+def _without_secrets(value: str, field: FieldInfo, *, is_url: bool) -> str:
     if "SecretStr" in str(field.annotation):
-        return "(set, not shown)" if value else ""
-    return re.sub(r"(://[^/@\s]*?:)[^/\s]*@", r"\1***@", value)
+        return NOT_SHOWN if value else ""
+    if not value or not (is_url or "://" in value):
+        return value
+    found = _URL.fullmatch(value)
+    return f"{found['scheme']}://{found['host']}{found['path']}" if found else NOT_SHOWN

@@ -42,8 +42,8 @@ def open_queue(settings: Settings) -> Huey:
         pool = ConnectionPool.from_url(
             settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
         )
-    except ValueError as error:
-        raise ConfigurationError(f"ORDERKIT_REDIS_URL cannot be read ({error}); try redis://host:6379/0") from None
+    except ValueError:  # its text quotes what it takes for the port, and that may be half of a password
+        raise ConfigurationError("ORDERKIT_REDIS_URL cannot be read; try redis://host:6379/0") from None
     try:
         Redis(connection_pool=pool).ping()
     except (RedisError, OSError) as error:

@@ -62,10 +62,17 @@ def test_without_a_terminal_the_table_is_plain_and_bare_config_shows_it(cli: Cli
     [
         ("SECRET_KEY", SECRET, "(set, not shown)"),
         ("METRICS_TOKEN", SECRET, "(set, not shown)"),
-        ("DATABASE_URL", f"postgresql://app:{SECRET}@db.example/shop", "postgresql://app:***@db.example/shop"),
-        ("DATABASE_URL", f"postgresql://app:a@b{SECRET}@db/shop", "postgresql://app:***@db/shop"),
-        ("REDIS_URL", f"redis://:{SECRET}@redis:6379/0", "redis://:***@redis:6379/0"),
-        ("SIMULATOR_URL", f"http://x:{SECRET}@127.0.0.1:1/", "http://x:***@127.0.0.1:1/"),
+        ("DATABASE_URL", f"postgresql://app:{SECRET}@db.example/shop", "postgresql://db.example/shop "),
+        ("DATABASE_URL", f"postgresql://app:a@b{SECRET}@db/shop", "postgresql://db/shop "),
+        ("DATABASE_URL", f"postgresql://db:5433/shop?user=u&password={SECRET}", "postgresql://db:5433/shop "),
+        ("DATABASE_URL", f"postgresql://u:x@[::1]:5433/shop?password={SECRET}", "postgresql://[::1]:5433/shop "),
+        ("REDIS_URL", f"redis://:{SECRET}@redis:6379/0", "redis://redis:6379/0 "),
+        ("REDIS_URL", f"redis://:pa/{SECRET}@redis", "(set, not shown)"),
+        ("REDIS_URL", f"redis://:12/{SECRET}@redis", "(set, not shown)"),
+        ("REDIS_URL", f"redis://:12/{SECRET}?a@redis", "(set, not shown)"),
+        ("REDIS_URL", f"redis://:12#{SECRET}@redis", "(set, not shown)"),
+        ("REDIS_URL", f"unix:///run/redis.sock?password={SECRET}", "unix:///run/redis.sock "),
+        ("SIMULATOR_URL", f"http://x:{SECRET}@127.0.0.1:1/", "http://127.0.0.1:1/ "),
     ],
 )
 @pytest.mark.parametrize("command", [["show"], ["show", "--json"], ["check"], ["env-example"]], ids=" ".join)
@@ -78,6 +85,13 @@ def test_no_secret_is_ever_printed(
     assert SECRET not in told.out + told.err
     if command == ["show"]:
         assert shown in told.out
+
+
+def test_what_is_no_url_where_one_belongs_is_not_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERKIT_REDIS_URL", SECRET)
+    told = cli("config", "show")
+    assert told.code == 2
+    assert SECRET not in told.out + told.err
 
 
 def test_everything_wrong_is_told_at_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
