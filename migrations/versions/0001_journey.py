@@ -30,8 +30,6 @@ def upgrade() -> None:
     op.create_table(
         "leases",
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("holder", sa.Uuid(), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
     op.create_table(

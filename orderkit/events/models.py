@@ -36,10 +36,11 @@ class OutboxEvent(Table, table=True):
 
 
 class Lease(Table, table=True):
-    """Who alone may do a named thing just now, such as relaying the outbox, and until when."""
+    """What one process at a time may do, such as relaying the outbox: whoever has its row locked.
+
+    It says no more than that: no holder could die and keep it, and no two clocks need agree.
+    """
 
     __tablename__ = "leases"
 
     name: str = Field(sa_type=Text, primary_key=True)
-    holder: UUID
-    expires_at: datetime = Field(sa_type=UtcDateTime)

@@ -99,7 +99,6 @@ class Due:
         while not stop.is_set():
             failures = 0 if self.turn() else failures + 1
             stop.wait(min(MAX_BACKOFF_S, TURN_S * 2 ** min(failures, 8)))
-        self._survives("resign", self._relay.resign)
 
     def turn(self) -> bool:
         """One turn; whether database and queue answered. Each part gets its chance, whatever befell the others."""

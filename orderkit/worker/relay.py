@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -13,13 +13,10 @@ from orderkit.db import Database
 from orderkit.events import types
 from orderkit.events.models import Lease, OutboxEvent
 from orderkit.fulfillment import recalling, shipping
-from orderkit.ids import new_id
 from orderkit.rows import insert_rows, update_rows
 
 NAME = "relay"
 BATCH = 200
-LEASE = timedelta(seconds=2)
-"""Short, because it keeps nobody from harm: the row lock below does. It only keeps idle relays out of each other's way."""
 
 _events = OutboxEvent.__table__  # type: ignore[attr-defined]
 _leases = Lease.__table__  # type: ignore[attr-defined]
@@ -36,7 +33,6 @@ class Relay:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._id = new_id()
 
     def turn(self) -> int:
         """Applies at most BATCH events and marks them sent, in one transaction; how many.
@@ -49,7 +45,7 @@ class Relay:
         with self._database.transaction() as session:
             connection = session.connection()
             at = now()
-            if not self._leads(connection, at):
+            if not _leads(connection):
                 return 0
             events = connection.execute(_unsent.limit(BATCH)).all()
             _apply(connection, events, at)
@@ -57,24 +53,17 @@ class Relay:
             update_rows(connection, OutboxEvent, sent, only_if={"sent_at": None})
             return len(events)
 
-    def resign(self) -> None:
-        """Gives the lease up, so that the next relay need not wait for its end."""
-        with self._database.transaction() as session:
-            mine = (_leases.c.name == NAME) & (_leases.c.holder == self._id)
-            session.connection().execute(_leases.update().where(mine).values(expires_at=now()))
 
-    def _leads(self, connection: Connection, at: datetime) -> bool:
-        """Whether this relay has the lease, which it then keeps locked until the transaction ends."""
-        leases = select(_leases).where(_leases.c.name == NAME)
-        free = leases.with_for_update(skip_locked=True, key_share=True)
-        row = connection.execute(free).first()
-        if row is None and connection.execute(leases).first() is None:
-            insert_rows(connection, Lease, [{"name": NAME, "holder": self._id, "expires_at": at}], skip_existing=True)
-            row = connection.execute(free).first()
-        if row is None or (row.holder != self._id and row.expires_at > at):
-            return False
-        update_rows(connection, Lease, [{"name": NAME, "holder": self._id, "expires_at": at + LEASE}], by=("name",))
+def _leads(connection: Connection) -> bool:
+    """Whether the caller has the lease, which it then keeps until its transaction ends, however that ends."""
+    lease = select(_leases.c.name).where(_leases.c.name == NAME)
+    free = lease.with_for_update(skip_locked=True, key_share=True)
+    if connection.execute(free).first() is not None:
         return True
+    if connection.execute(lease).first() is not None:
+        return False
+    insert_rows(connection, Lease, [{"name": NAME}], skip_existing=True)
+    return connection.execute(free).first() is not None
 
 
 def _apply(connection: Connection, events: Sequence[Any], at: datetime) -> None:
