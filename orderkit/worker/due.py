@@ -141,15 +141,16 @@ class Due:
         return len(woken)
 
     def _forget(self) -> None:
+        """One batch, so that nothing waits for it; the next turn takes another if there may be more."""
         self._forget_at = time.monotonic() + FORGET_EVERY_S
-        forgotten = FORGET_AT_ONCE
-        while forgotten == FORGET_AT_ONCE:
-            with self._database.transaction() as session:
-                forgotten = idempotency.forget(session.connection(), before=now() - self._key_ttl, limit=FORGET_AT_ONCE)
+        with self._database.transaction() as session:
+            forgotten = idempotency.forget(session.connection(), before=now() - self._key_ttl, limit=FORGET_AT_ONCE)
+        if forgotten == FORGET_AT_ONCE:
+            self._forget_at = 0.0
 
 
 def _limit(breaker: Breaker, room: int) -> int:
-    """None while the provider is left alone; one, the probe, when it may be tried again."""
+    """0 while the provider is left alone; at most 1, the probe, when it may be tried again; else as much as there is room."""
     if breaker.open_for_seconds():
         return 0
     return room if breaker.state == "closed" else min(room, 1)

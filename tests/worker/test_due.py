@@ -243,7 +243,9 @@ def test_bug_in_the_loop_ends_it(worker: Worker, monkeypatch: pytest.MonkeyPatch
         worker.due.run(threading.Event())
 
 
-def test_expired_keys_are_forgotten_and_others_kept(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_keys_are_forgotten_a_batch_a_turn_and_others_kept(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "FORGET_AT_ONCE", 2)
     shop, at = worker.shop, clock.now()
     old = at - timedelta(days=shop.settings.idempotency_ttl_days, minutes=1)
@@ -262,8 +264,12 @@ def test_expired_keys_are_forgotten_and_others_kept(worker: Worker, monkeypatch:
         rows = [key(f"old-{n}", old) for n in range(5)] + [key("new", at)]
         insert_rows(session.connection(), IdempotencyKey, rows)
 
-    worker.due.turn()
+    left = []
+    for _ in range(4):
+        worker.due.turn()
+        left.append(len(shop.all(IdempotencyKey)))
 
+    assert left == [4, 2, 1, 1]
     assert [one.key for one in shop.all(IdempotencyKey)] == ["new"]
 
 
