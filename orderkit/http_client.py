@@ -13,6 +13,9 @@ MAX_CONNECTIONS = 256
 KEEP_IDLE_S = 4.0
 """Below the 5 s after which uvicorn hangs up, so that no call is sent into a connection that is just being closed."""
 
+MAX_ANSWER_BYTES = 64 * 1024
+"""Verdicts are a few hundred; what is longer is no verdict, and is not to fill the memory of 256 calls at once."""
+
 
 def open_session(timeout_s: float) -> aiohttp.ClientSession:
     """A pool of connections in which no call takes more than `timeout_s` seconds in all.
@@ -41,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Nothing came back, so what was asked for may or may not have been done."""
+    """Nothing came back that could be an answer, so what was asked for may or may not have been done."""
 
     reason: str
     timed_out: bool
@@ -53,14 +56,27 @@ async def post_json(
     """One POST, one answer; raises nothing but CancelledError."""
     try:
         async with session.post(url, json=body, headers=headers, allow_redirects=False) as response:
-            content = await response.read()
+            content = await _read(response)
             status = response.status
     except TimeoutError:  # before ClientError: aiohttp's timeouts are both
         return NoAnswer("timed out", timed_out=True)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return NoAnswer(type(error).__name__, timed_out=False)
+    if content is None:
+        return NoAnswer("answer too long", timed_out=False)
     try:
         parsed = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     return Answer(status, parsed if isinstance(parsed, dict) else {})
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, decompressed; None if it is longer than MAX_ANSWER_BYTES. The rest is left unread and the connection closed."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            response.close()
+            return None
+    return bytes(content)

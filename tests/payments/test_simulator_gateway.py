@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from orderkit.http_client import open_session
+from orderkit.http_client import MAX_ANSWER_BYTES, open_session
 from orderkit.ids import new_id
 from orderkit.payments.gateways import Captured, Declined, Refunded, RefundRefused, Unknown, Voided
 from orderkit.payments.gateways.simulator import SimulatorGateway
@@ -162,6 +163,44 @@ def test_a_connection_cut_before_or_in_the_middle_of_the_answer_is_worth_repeati
         assert isinstance(result, Unknown)
         assert result.retryable
         assert not result.answered
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+def test_of_an_answer_without_end_no_more_is_read_than_any_answer_needs(chunked: bool) -> None:
+    sent = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        if chunked:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = 10**9
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while sent < 10**9:
+                await response.write(b" " * 16_384)
+                sent += 16_384
+        return response
+
+    assert asked(handler) == Unknown("answer too long", retryable=True)
+    assert sent < 50_000_000  # what the sockets hold
+
+
+def test_an_answer_as_long_as_may_be_is_read() -> None:
+    body = '{"status": "captured", "reference": "ch_1"}'
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text=body.ljust(MAX_ANSWER_BYTES))
+
+    assert asked(handler) == Captured("ch_1")
+
+
+def test_an_answer_nested_without_end_is_no_verdict() -> None:
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text="[" * 60_000)
+
+    assert asked(handler) == Unknown("status 200")
 
 
 def test_a_refused_connection_is_worth_repeating_and_a_senseless_url_is_no_error() -> None:
