@@ -71,7 +71,7 @@ async def _made(
     except TimeoutError:
         result = Failed("timed out")
     ms = round((time.monotonic() - started) * 1000)
-    if isinstance(result, Failed):
+    if isinstance(result, Failed) and not result.answered:
         breaker.failed()
     else:
         breaker.succeeded()

@@ -52,9 +52,9 @@ def asked(status: int, body: object, operation: str = "book") -> tuple[Any, list
         (400, "", Rejected("status 400")),
         (410, {"code": "cancelled"}, Rejected("cancelled")),
         (422, {"code": "address_not_served"}, Rejected("address_not_served")),
-        (408, "", Failed("status 408")),
-        (409, "", Failed("status 409")),
-        (429, "", Failed("status 429")),
+        (408, "", Failed("status 408", answered=True)),
+        (409, "", Failed("status 409", answered=True)),
+        (429, "", Failed("status 429", answered=True)),
         (500, {"code": "server_error"}, Failed("server_error")),
         (503, ["down"], Failed("status 503")),
     ],
@@ -73,7 +73,7 @@ def test_a_4xx_about_the_booking_rejects_it_and_everything_unclear_fails_it(
     [
         (200, {"status": "cancelled"}, Recalled()),
         (200, {}, Failed("status 200")),
-        (404, {}, Failed("status 404")),
+        (404, {}, Failed("status 404", answered=True)),
         (500, {"code": "server_error"}, Failed("server_error")),
     ],
 )

@@ -26,9 +26,13 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A 5xx, a timeout, a lost connection: it may have been done, and asking again under the same key is safe."""
+    """A 5xx, a timeout, a lost connection: it may have been done, and asking again under the same key is safe.
+
+    `answered`: the carrier spoke, but gave no verdict: it is up, and its circuit breaker need not open.
+    """
 
     reason: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,17 +37,21 @@ class SimulatorCarrier:
                 return Booked(tracking_number)
             case Answer(status) if 400 <= status < 500 and status not in TRY_LATER:
                 return Rejected(_reason(answer))
-        return Failed(_reason(answer))
+        return _failed(answer)
 
     async def cancel(self, *, key: UUID) -> RecallResult:
         answer = await self._post("bookings/cancel", key, {})
         match answer:
             case Answer(200, {"status": "cancelled"}):
                 return Recalled()
-        return Failed(_reason(answer))
+        return _failed(answer)
 
     async def _post(self, path: str, key: UUID, body: dict[str, object]) -> Answer | NoAnswer:
         return await post_json(self._http, f"{self._url}/{path}", body, headers={"Idempotency-Key": str(key)})
+
+
+def _failed(answer: Answer | NoAnswer) -> Failed:
+    return Failed(_reason(answer), answered=isinstance(answer, Answer) and 400 <= answer.status < 500)
 
 
 def _reason(answer: Answer | NoAnswer) -> str:
