@@ -26,7 +26,9 @@ def demo(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API; else a free one.")] = None,
     orders: Annotated[int, typer.Option(help="Orders to ask for in all.")] = ORDERS,
     json_: Annotated[bool, typer.Option("--json", help="Print nothing but the counts, as JSON.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Write what the terminal shows at the end as a picture.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write what the terminal shows at the end to this file, as an SVG picture.")
+    ] = None,
 ) -> None:
     """Show the whole story on this machine: orders, duplicates, failures, and that the counts agree.
 
@@ -41,8 +43,8 @@ def demo(
         raise typer.BadParameter(
             f"is not in the range {script.MIN_ORDERS}<=x<={script.MAX_ORDERS}", param_hint="--orders"
         )
-    if svg is not None:
-        _make(svg)
+    if record is not None:
+        _make(record)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a ?
     console = _console()
@@ -51,7 +53,7 @@ def demo(
             orders=orders,
             port=port,
             narrator=_narrator(console, json_=json_),
-            show=lambda ending: _show(console, ending, stays=not exit_, json_=json_, svg=svg),
+            show=lambda ending: _show(console, ending, stays=not exit_, json_=json_, record=record),
             leave=None if exit_ else lambda: typer.echo("\nstopping; all of it will be gone", err=True),
         )
     except playing.Interrupted as interruption:
@@ -65,14 +67,14 @@ def demo(
     raise typer.Exit(0 if holds else 1)
 
 
-def _make(svg: Path) -> None:
+def _make(record: Path) -> None:
     """Before anything else, so that a path that cannot be written stops here."""
     from orderkit.errors import Invalid
 
     try:
-        svg.touch()
+        record.touch()
     except OSError as error:
-        raise Invalid(f"cannot write {svg}: {error.strerror}") from None
+        raise Invalid(f"cannot write {record}: {error.strerror}") from None
 
 
 def _console() -> Console:
@@ -94,11 +96,11 @@ def _narrator(console: Console, *, json_: bool) -> Narrator:
     return narrating.Screen(console) if _live(console) else narrating.Lines(console)
 
 
-def _show(console: Console, ending: Ending, *, stays: bool, json_: bool, svg: Path | None) -> None:
+def _show(console: Console, ending: Ending, *, stays: bool, json_: bool, record: Path | None) -> None:
     from orderkit.demo import ending as endings
 
-    if svg is not None:
-        svg.write_text(endings.picture(ending), encoding="utf-8")
+    if record is not None:
+        record.write_text(endings.picture(ending), encoding="utf-8")
     if json_:
         from orderkit.cli import printing
 

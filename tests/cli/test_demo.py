@@ -174,7 +174,7 @@ def sums(entries: list[Any]) -> Counter[str]:
 @pytest.mark.integration
 def test_with_exit_it_tells_the_story_in_plain_lines_and_ends(start: Start, tmp_path: Path) -> None:
     began = time.monotonic()
-    process = start("--exit", "--orders", "20", "--svg", str(tmp_path / "demo.svg"))
+    process = start("--exit", "--orders", "20", "--record", str(tmp_path / "demo.svg"))
     out, err = process.communicate(timeout=ENDS_WITHIN_S)
     assert (process.returncode, err) == (0, "")
     assert time.monotonic() - began < ENDS_WITHIN_S
@@ -270,7 +270,7 @@ def test_a_free_port_is_one_that_nobody_listens_on() -> None:
     [
         (["--orders", "3"], "is not in the range 20<=x<=2000"),
         (["--port", "0"], "--port"),
-        (["--svg", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
+        (["--record", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
     ],
 )
 def test_wrong_use_starts_nothing(cli: Cli, arguments: list[str], said: str) -> None:
