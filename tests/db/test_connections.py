@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from orderkit import db
 from orderkit.db import Database
 from tests.engines import on_postgresql
-from tests.factories import make_user
+from tests.factories import make_product, make_user
 
 pytestmark = on_postgresql
 
@@ -48,17 +48,17 @@ def test_a_connection_that_died_while_it_lay_idle_is_replaced_unseen(
 
 
 def test_a_transaction_that_begins_along_with_its_first_statement_takes_it_back_too(database: Database) -> None:
+    make_product(database, sku="TEA", stock=10)
+
     def act() -> None:
         with database.transaction() as session:
-            session.execute(
-                text("INSERT INTO leases (name, holder, expires_at) VALUES ('x', gen_random_uuid(), now())")
-            )
+            session.execute(text("UPDATE products SET stock = 1"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         act()
     with database.reading() as session:
-        assert session.execute(text("SELECT count(*) FROM leases")).scalar_one() == 0
+        assert session.execute(text("SELECT stock FROM products")).scalar_one() == 10
 
 
 def test_a_first_statement_that_fails_leaves_the_connection_fit_for_the_next(database: Database) -> None:
