@@ -11,13 +11,11 @@ from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel, ConfigDict, Field
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Runtime, current_user, runtime
+from orderkit.api.dependencies import Running, current_user
 from orderkit.api.json_body import Body, OneLine, StrictRoute
 from orderkit.auth import accounts, passwords, permissions
 from orderkit.auth.models import User
 from orderkit.errors import Unauthenticated
-
-Running = Annotated[Runtime, Depends(runtime)]
 
 router = APIRouter(tags=["accounts"], route_class=StrictRoute)
 

@@ -10,14 +10,13 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Runtime, requires, runtime
+from orderkit.api.dependencies import Running, requires
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.models import User
 from orderkit.fulfillment import dead_letters
 from orderkit.fulfillment.dead_letters import Letter
 from orderkit.observability import context
 
-Running = Annotated[Runtime, Depends(runtime)]
 Operator = Annotated[User, Depends(requires("fulfillment:manage"))]
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
@@ -66,11 +65,8 @@ def list_dead_letters(
     after = paging.after(of, dead_letters.Position)
     with app.database.reading() as session:
         found = dead_letters.page(session.connection(), limit=paging.limit + 1, resolved=resolved, after=after)
-    shown = found[: paging.limit]
-    more = len(found) > paging.limit
-    return Page(
-        items=[LetterAnswer.model_validate(letter) for letter in shown],
-        next_cursor=paging.cursor(of, shown[-1].position) if more else None,
+    return paging.page(
+        of, found, lambda last: last.position, lambda shown: [LetterAnswer.model_validate(one) for one in shown]
     )
 
 

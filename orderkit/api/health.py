@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from loguru import logger
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,15 +14,13 @@ from starlette.concurrency import run_in_threadpool
 
 from orderkit import migrating
 from orderkit.api import problems
-from orderkit.api.dependencies import Runtime, runtime
+from orderkit.api.dependencies import Running, Runtime
 from orderkit.errors import ConfigurationError, Unauthenticated
 from orderkit.observability import metrics
 
 READY_WITHIN_S = 2.0
 
 router = APIRouter(tags=["health"])
-
-Running = Annotated[Runtime, Depends(runtime)]
 
 
 class Live(BaseModel):

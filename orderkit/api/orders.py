@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from orderkit import idempotency
 from orderkit.api import answers, json_body, pagination, problems
-from orderkit.api.dependencies import Principal, Runtime, current_user, principal, runtime
+from orderkit.api.dependencies import Principal, Running, current_user, principal, runtime
 from orderkit.auth.models import User
 from orderkit.auth.permissions import allows
 from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound
@@ -116,7 +116,7 @@ def prefers_async(request: Request) -> bool:
 async def place_order(
     request: Request,
     who: Annotated[Principal, Depends(principal)],
-    app: Annotated[Runtime, Depends(runtime)],
+    app: Running,
 ) -> Response:
     """Places an order, charges it, and answers what became of it.
 
@@ -225,7 +225,7 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
 def get_order(
     order_id: UUID,
     user: Annotated[User, Depends(current_user)],
-    app: Annotated[Runtime, Depends(runtime)],
+    app: Running,
 ) -> Response:
     """One order, to its owner and to staff; for anybody else it does not exist."""
     with app.database.reading() as session:
@@ -242,7 +242,7 @@ def get_order(
 @router.get("", responses={200: {"model": pagination.Page[answers.OrderAnswer]}, **problems.responses(400, 401, 422)})
 def list_orders(
     user: Annotated[User, Depends(current_user)],
-    app: Annotated[Runtime, Depends(runtime)],
+    app: Running,
     paging: Annotated[pagination.Paging, Depends(pagination.paging)],
     status: Annotated[OrderStatus | None, Query()] = None,
 ) -> Response:
@@ -259,8 +259,5 @@ def list_orders(
             status=status,
             after=after,
         )
-        shown = found[: paging.limit]
-        items = answers.orders(connection, shown)
-    more = len(found) > paging.limit
-    page = {"items": items, "next_cursor": paging.cursor(of, reading.position(shown[-1])) if more else None}
-    return Response(json.dumps(page, ensure_ascii=False), media_type="application/json")
+        page = paging.page(of, found, reading.position, lambda shown: answers.orders(connection, shown))
+    return Response(json.dumps(dict(page), ensure_ascii=False), media_type="application/json")

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -21,6 +21,7 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 SIGNATURE_BYTES = 16
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -63,6 +64,21 @@ class Paging:
         except (binascii.Error, UnicodeEncodeError, ValidationError):
             pass
         raise CursorInvalid("the cursor is not one that this list gave for these filters; start without one")
+
+    def page(
+        self,
+        of: Mapping[str, Any],
+        found: Sequence[R],
+        position: Callable[[R], Any],
+        items: Callable[[Sequence[R]], list[T]],
+    ) -> Page[T]:
+        """The page of `found`, rows that were read with `limit` + 1, the last of which only tells that there are more.
+
+        `position` is a row's in the list; `items` makes of the rows that are shown what is shown of them.
+        """
+        shown = found[: self.limit]
+        more = len(found) > self.limit
+        return Page(items=items(shown), next_cursor=self.cursor(of, position(shown[-1])) if more else None)
 
     def cursor(self, of: Mapping[str, Any], position: Any) -> str:
         """The cursor that goes on after `position`."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Runtime, requires, runtime
+from orderkit.api.dependencies import Running, requires
 from orderkit.api.json_body import Body, OneLine, StrictRoute
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.models import User
@@ -19,7 +19,6 @@ from orderkit.catalog.models import Product
 from orderkit.inventory import stock
 from orderkit.money import MAX_AMOUNT
 
-Running = Annotated[Runtime, Depends(runtime)]
 Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT, description="In minor units.")]
 Pieces = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 
@@ -80,11 +79,8 @@ def list_products(app: Running, paging: Annotated[Paging, Depends(paging)]) -> P
     after = paging.after(of, str)
     with app.database.reading() as session:
         found = products.page(session, limit=paging.limit + 1, after=after)
-    shown = found[: paging.limit]
-    more = len(found) > paging.limit
-    return Page(
-        items=[ProductAnswer.model_validate(one) for one in shown],
-        next_cursor=paging.cursor(of, shown[-1].sku) if more else None,
+    return paging.page(
+        of, found, lambda last: last.sku, lambda shown: [ProductAnswer.model_validate(one) for one in shown]
     )
 
 

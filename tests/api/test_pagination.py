@@ -36,6 +36,17 @@ def test_any_text_can_be_a_position(text: str) -> None:
     assert Paging(20, cursor, KEY).after(OF, str) == text
 
 
+@pytest.mark.parametrize(
+    ("found", "shown", "last"), [([], [], None), (["a", "b"], ["A", "B"], None), (["a", "b", "c"], ["A", "B"], "b")]
+)
+def test_a_page_shows_up_to_its_limit_and_goes_on_after_the_last_shown(
+    found: list[str], shown: list[str], last: str | None
+) -> None:
+    page = Paging(2, None, KEY).page(OF, found, str, lambda rows: [row.upper() for row in rows])
+    assert page.items == shown
+    assert Paging(2, page.next_cursor, KEY).after(OF, str) == last
+
+
 def test_without_a_cursor_a_list_starts_at_its_start() -> None:
     assert Paging(20, None, KEY).after(OF, str) is None
 
