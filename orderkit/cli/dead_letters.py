@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -11,9 +9,9 @@ from uuid import UUID
 import typer
 
 from orderkit.cli import printing
+from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
-    from orderkit.db import Database
     from orderkit.fulfillment.dead_letters import Letter
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +34,7 @@ def list_(
     """List what waits for a decision, newest first."""
     from orderkit.fulfillment import dead_letters as letters
 
-    with _database() as database, database.reading() as session:
+    with opened_database() as database, database.reading() as session:
         found = letters.page(session.connection(), limit=limit + 1, resolved=all_)
     shown = found[:limit]
     if json_:
@@ -53,7 +51,7 @@ def show(letter_id: LetterId, json_: Json = False) -> None:
     """Show one dead letter and every call to the carrier that led to it."""
     from orderkit.fulfillment import dead_letters as letters
 
-    with _database() as database, database.reading() as session:
+    with opened_database() as database, database.reading() as session:
         letter = letters.get(session.connection(), letter_id)
         calls = letters.attempts(session.connection(), letter)
     if json_:
@@ -71,7 +69,7 @@ def retry(letter_id: LetterId, json_: Json = False) -> None:
     """Have the worker try again; asked twice, it runs once."""
     from orderkit.fulfillment import dead_letters as letters
 
-    with _database() as database, database.transaction() as session:
+    with opened_database() as database, database.transaction() as session:
         letter = letters.retry(session.connection(), letter_id)
     _say(letter, "queued again; the worker books it within a second", json_=json_)
 
@@ -81,21 +79,9 @@ def discard(letter_id: LetterId, json_: Json = False) -> None:
     """Give it up: the order is cancelled, its money and its stock go back."""
     from orderkit.fulfillment import dead_letters as letters
 
-    with _database() as database, database.transaction() as session:
+    with opened_database() as database, database.transaction() as session:
         letter = letters.discard(session.connection(), letter_id)
     _say(letter, "discarded; its order is cancelled, and the worker pays back", json_=json_)
-
-
-@contextmanager
-def _database() -> Iterator[Database]:
-    from orderkit.db import Database
-    from orderkit.settings import load_settings
-
-    database = Database(load_settings())
-    try:
-        yield database
-    finally:
-        database.dispose()
 
 
 def _say(letter: Letter, done: str, *, json_: bool) -> None:

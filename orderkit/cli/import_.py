@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orderkit.cli import printing
+from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,17 +72,12 @@ def orders(
 def _execute(plan: Plan, lines: int) -> Imported:
     from orderkit import migrating
     from orderkit.cli.progress import progress
-    from orderkit.db import Database
     from orderkit.orders import importing
-    from orderkit.settings import load_settings
 
-    database = Database(load_settings())
-    try:
+    with opened_database() as database:
         migrating.require_current(database)
         with progress("importing lines", lines) as advance:
             return importing.execute(database, plan, progress=advance)
-    finally:
-        database.dispose()
 
 
 def _write_rejects(path: Path, source: Path, header: Sequence[str], rejected: Sequence[Rejected]) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from orderkit.cli.database import opened_database
+
 app = typer.Typer()
 
 
@@ -19,12 +21,9 @@ def migrate(
 ) -> None:
     """Bring the database to the schema of this version."""
     from orderkit import migrating
-    from orderkit.db import Database
     from orderkit.errors import ConfigurationError
-    from orderkit.settings import load_settings
 
-    database = Database(load_settings())
-    try:
+    with opened_database() as database:
         if sql:
             typer.echo(migrating.sql(database, to), nl=False)
         elif check:
@@ -38,5 +37,3 @@ def migrate(
             before, after = migrating.migrate(database, to)
             told = f"already at revision {after}" if before == after else f"now at revision {after or 'base'}"
             typer.echo(f"the database is {told}")
-    finally:
-        database.dispose()

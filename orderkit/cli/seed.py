@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orderkit.cli.database import opened_database
+
 if TYPE_CHECKING:
     from orderkit.orders.seeding import History, Shop
 
@@ -26,20 +28,15 @@ def seed(
     """
     from orderkit import migrating
     from orderkit.cli.progress import progress
-    from orderkit.db import Database
     from orderkit.orders import seeding
-    from orderkit.settings import load_settings
 
     history = seeding.History(orders=orders, days=days, users=users, seed=seed)
-    database = Database(load_settings())
-    try:
+    with opened_database() as database:
         migrating.require_current(database)
         shop = seeding.open_shop(database, history)
         _show(history, shop)
         with progress("seeding orders", orders) as advance:
             seeded = seeding.write(database, history, shop, progress=advance)
-    finally:
-        database.dispose()
     there = orders - seeded.orders_created
     typer.echo(
         f"{seeded.orders_created:,} orders created, {seeded.refunds_created:,} of them refunded in whole or in part"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orderkit.cli.database import opened_database
+
 if TYPE_CHECKING:
     import socket
 
@@ -33,18 +35,14 @@ def serve(
     from loguru import logger
 
     from orderkit import serving
-    from orderkit.db import Database
     from orderkit.migrating import require_current
     from orderkit.observability import logs
     from orderkit.settings import load_settings
 
     settings = load_settings()
     logs.configure(settings)
-    database = Database(settings)
-    try:
+    with opened_database(settings) as database:
         require_current(database)
-    finally:
-        database.dispose()
     with serving.listen(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         logger.info("serving on http://{}:{} (docs: /docs)", shown, listener.getsockname()[1])

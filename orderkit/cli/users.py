@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orderkit.cli import printing
+from orderkit.cli.database import opened_database
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -36,16 +37,11 @@ def create(
     """
     from orderkit.auth import accounts
     from orderkit.auth.models import ADMIN
-    from orderkit.db import Database
-    from orderkit.settings import load_settings
 
-    database = Database(load_settings())
-    try:
+    with opened_database() as database:
         given = _password(from_stdin=password_stdin)
         password = given or _generated()
         user = accounts.create(database, email, name or email.partition("@")[0], password, ADMIN if admin else role)
-    finally:
-        database.dispose()
     made = {"id": user.id, "email": user.email, "name": user.name, "role": user.role}
     if not given:
         made["password"] = password
@@ -90,14 +86,9 @@ def list_(
 ) -> None:
     """List accounts by e-mail address."""
     from orderkit.auth import accounts
-    from orderkit.db import Database
-    from orderkit.settings import load_settings
 
-    database = Database(load_settings())
-    try:
+    with opened_database() as database:
         found = accounts.page(database, limit=limit, after=after)
-    finally:
-        database.dispose()
     rows = [(one.email, one.name, one.role, one.id, f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}") for one in found]
     printing.table(("email", "name", "role", "id", "created_at"), rows, json_=json_)
     if len(found) == limit and not json_:

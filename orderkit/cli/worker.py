@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from orderkit.cli.database import opened_database
+
 app = typer.Typer()
 
 
@@ -17,7 +19,6 @@ def worker(
 
     Needs a migrated database. Any number of workers may run. SIGTERM drains: what is under way is finished, then it exits 0.
     """
-    from orderkit.db import Database
     from orderkit.migrating import require_current
     from orderkit.observability import logs
     from orderkit.settings import load_settings
@@ -25,9 +26,6 @@ def worker(
 
     settings = load_settings()
     logs.configure(settings)
-    database = Database(settings)
-    try:
+    with opened_database(settings) as database:
         require_current(database)
-    finally:
-        database.dispose()
     run(settings, workers)

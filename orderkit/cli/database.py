@@ -1,0 +1,24 @@
+"""The database that the settings name, open as long as a command needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orderkit.db import Database
+    from orderkit.settings import Settings
+
+
+@contextmanager
+def opened_database(settings: Settings | None = None) -> Iterator[Database]:
+    """Opens it, and closes it however the command ends. Raises ConfigurationError, also where the settings are read here."""
+    from orderkit.db import Database
+    from orderkit.settings import load_settings
+
+    database = Database(settings or load_settings())
+    try:
+        yield database
+    finally:
+        database.dispose()
