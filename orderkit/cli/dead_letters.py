@@ -40,6 +40,9 @@ def list_(
     if json_:
         printing.as_json([asdict(letter) for letter in shown])
         return
+    if not shown:
+        typer.echo("none")
+        return
     rows = [(one.id, one.order_id, one.reason, one.attempts, _instant(one.created_at), one.resolution) for one in shown]
     printing.table(("id", "order_id", "reason", "attempts", "created_at", "resolution"), rows)
     if len(found) > limit:

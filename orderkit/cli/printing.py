@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+PROSE_WIDTH = 24
+"""Text that may be wrapped gets at least so many columns of a table."""
+
 
 def as_json(value: Any) -> None:
     """One JSON value; times, ids and paths as text."""
@@ -17,10 +20,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, json_: bool 
     """Rows under their headings. With `json_` a JSON list of objects instead, with the headings as names."""
     if json_:
         as_json([dict(zip(columns, row, strict=True)) for row in rows])
-    elif sys.stdout.isatty():
+    elif _in_terminal():
         _rich(columns, rows)
     else:
         _plain(columns, rows)
+
+
+def _in_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -32,14 +39,32 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _rich(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table where the terminal is wide enough for it, else one block for each row. Nothing is cut: ids are to be copied."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        shown.add_row(*(Text(_text(cell)) for cell in row))  # Text: what is in it is no markup
-    Console().print(shown)
+    console = Console()
+    texts = [[_text(cell) for cell in row] for row in rows]
+    prose = [any(" " in row[n] for row in texts) for n in range(len(columns))]
+    longest = [max(len(row[n]) for row in (columns, *texts)) for n in range(len(columns))]
+    least = [min(width, PROSE_WIDTH) if wraps else width for width, wraps in zip(longest, prose, strict=True)]
+    if sum(least) + 2 * (len(columns) - 1) <= console.width:
+        shown = Table(box=None, header_style="bold", pad_edge=False)
+        for column, wraps in zip(columns, prose, strict=True):
+            shown.add_column(column, no_wrap=not wraps, overflow="fold")
+        for row in texts:
+            shown.add_row(*map(Text, row))  # Text: what is in it is no markup
+        console.print(shown)
+        return
+    for number, row in enumerate(texts):
+        block = Table.grid(padding=(0, 2, 0, 0))
+        block.add_column(style="bold", no_wrap=True, width=max(map(len, columns)))
+        block.add_column(overflow="fold")
+        for column, text in zip(columns, row, strict=True):
+            if text:
+                block.add_row(column, Text(text))
+        console.print(*([""] if number else []), block, sep="\n")
 
 
 def _text(cell: Any) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from orderkit.cli import printing
 from orderkit.cli.main import main
 
 
@@ -37,3 +38,10 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Told(ended.value.code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What commands print goes to a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(printing, "_in_terminal", lambda: True)

@@ -57,6 +57,14 @@ def test_without_a_terminal_the_table_is_plain_and_bare_config_shows_it(cli: Cli
     assert "\x1b" not in told.out
 
 
+@pytest.mark.usefixtures("narrow_terminal")
+def test_a_narrow_terminal_shows_whole_names_and_values(cli: Cli) -> None:
+    told = cli("config", "show")
+    assert "…" not in told.out
+    assert [one.name for one in config.describe() if one.name not in told.out] == []
+    assert "http://127.0.0.1:8090" in told.out
+
+
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [

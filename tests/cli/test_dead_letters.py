@@ -82,6 +82,22 @@ def test_people_get_tables_and_sentences(shop: Shop, orderkit: Orderkit) -> None
     assert f"dead letter {first.id} of order {first.order_id}: queued again" in out
 
 
+@pytest.mark.usefixtures("narrow_terminal")
+def test_a_narrow_terminal_shows_whole_ids(shop: Shop, orderkit: Orderkit) -> None:
+    letters = shop.dead(), shop.dead()
+    _status, out, _err = orderkit("list")
+    assert "…" not in out
+    for letter in letters:
+        assert str(letter.id) in out
+        assert str(letter.order_id) in out
+
+
+@pytest.mark.usefixtures("shop")
+def test_where_there_is_none_the_list_says_so(orderkit: Orderkit) -> None:
+    assert orderkit("list") == (0, "none\n", "")
+    assert orderkit("list", "--json") == (0, "[]\n", "")
+
+
 def test_what_cannot_be_done_is_one_line_and_exit_1(shop: Shop, orderkit: Orderkit) -> None:
     letter, unknown = shop.dead(), new_id()
     orderkit("retry", str(letter.id))

@@ -118,3 +118,14 @@ def test_the_list_goes_on_where_it_stopped(cli: Cli, database: Database) -> None
     assert "--after b@example.com" in first.err
     rest = json.loads(cli("users", "list", "--after", "b@example.com", "--json").out)
     assert [one["email"] for one in rest] == ["c@example.com"]
+
+
+@pytest.mark.usefixtures("narrow_terminal")
+def test_a_narrow_terminal_shows_whole_addresses_and_ids(cli: Cli, database: Database) -> None:
+    made = [accounts.create(database, f"{name}@a-rather-long-name.example.com", name, None) for name in "ab"]
+    told = cli("users", "list").out
+    for user in made:
+        assert user.email in told
+        assert str(user.id) in told
+    assert "…" not in told
+    assert max(map(len, told.splitlines())) <= 80
