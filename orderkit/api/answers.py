@@ -31,6 +31,7 @@ class PaymentAnswer(BaseModel):
     id: UUID
     status: str
     provider_reference: str | None
+    refunded: int = Field(description="What has been promised back of the amount, in minor units.")
 
 
 class FulfillmentAnswer(BaseModel):
@@ -81,6 +82,7 @@ def order(one: OrderSnapshot, fulfillment: Any = None) -> dict[str, Any]:
             "id": str(one.payment_id),
             "status": one.payment_status,
             "provider_reference": one.provider_reference,
+            "refunded": one.refunded,
         },
         "fulfillment": fulfillment and {"status": fulfillment.status, "tracking_number": fulfillment.tracking_number},
         "shipping_address": one.shipping_address,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from orderkit import idempotency
 from orderkit.api import answers, json_body, pagination, problems
@@ -80,6 +80,22 @@ class AddressIn(json_body.Body):
 class OrderIn(json_body.Body):
     """`expected_total`, in minor units, makes the order fail rather than cost something else."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "items": [{"sku": "TEA-001", "quantity": 2}],
+                "payment_method": "pm_card_visa",
+                "shipping_address": {
+                    "name": "A Customer",
+                    "line1": "1 High Street",
+                    "city": "London",
+                    "postal_code": "N1 9GU",
+                    "country": "GB",
+                },
+            }
+        }
+    )
+
     items: Annotated[list[LineIn], Field(min_length=1, max_length=100)]
     payment_method: Annotated[str, Field(min_length=1, max_length=64)]
     expected_total: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | None = None
@@ -120,15 +136,16 @@ async def place_order(
 ) -> Response:
     """Places an order, charges it, and answers what became of it.
 
-    The body is read by hand: an answer of ready bytes and one validation save 65 µs of the 300 that an order costs.
+    Whatever fails, repeat the request with the same Idempotency-Key: it is placed once and charged once.
     """
+    # Read by hand: one validation, and an answer of ready bytes, save 65 µs of the 300 that an order costs.
     body = await json_body.read(request)
     key = idempotency_key(request)
     wanted = _validated(body)
     if wanted.payment_method not in app.gateway.methods:
         raise Invalid(
             "the payment method is unknown",
-            pointers=[("#/payment_method", f"there is no {wanted.payment_method}")],
+            pointers=[("#/payment_method", f"is none of {', '.join(sorted(app.gateway.methods))}")],
         )
     request_id = context.request_id()
     asynchronously = prefers_async(request)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from orderkit.payments.gateways.builtin import TEST_METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,3 +35,10 @@ def test_an_arrow_that_is_missing_is_drawn(states: ModuleType) -> None:
     page = states.PAGE.read_text(encoding="utf-8")
     assert "    pending --> paid\n" in page
     assert states.drawn(page.replace("    pending --> paid\n", "")) == page
+
+
+def test_the_simulator_page_names_every_payment_method_and_postal_code() -> None:
+    page = (ROOT / "docs" / "simulator.md").read_text()
+    named = set(re.findall(r"`(pm_\w+)`", page))
+    assert named == set(TEST_METHODS)
+    assert {"FAIL-2", "FAIL-ALWAYS", "SLOW"} <= set(re.findall(r"`([A-Z0-9-]+)`", page))

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 one_engine = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 """For what has nothing to do with the database: a process takes its time to start."""
 
-SLOW = {"ORDERKIT_CARRIER_TIMEOUT": "5"}
+SLOW = {"ORDERKIT_CARRIER_TIMEOUT": "3"}
 """The carrier takes 2 s for the postal code SLOW."""
 
 
@@ -86,7 +86,7 @@ def test_idle_worker_stops_at_once(shop: Shop, processes: Processes) -> None:
 
 @one_engine
 def test_second_signal_interrupts_and_the_booking_is_made_good_later(shop: Shop, processes: Processes) -> None:
-    worker, order = in_mid_booking(shop, processes, ORDERKIT_LEASE="1")
+    worker, order = in_mid_booking(shop, processes, ORDERKIT_LEASE="4")
 
     assert worker.terminate(signal.SIGTERM, signal.SIGTERM) == 0
 
@@ -98,7 +98,7 @@ def test_second_signal_interrupts_and_the_booking_is_made_good_later(shop: Shop,
 
 
 def test_worker_killed_in_mid_booking_is_made_good_by_the_next(shop: Shop, processes: Processes) -> None:
-    worker, order = in_mid_booking(shop, processes, ORDERKIT_LEASE="2")
+    worker, order = in_mid_booking(shop, processes, ORDERKIT_LEASE="4")
     worker.kill()
 
     start(processes, **SLOW)
