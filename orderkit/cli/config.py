@@ -72,6 +72,7 @@ def check() -> None:
 @app.command(epilog="Example: orderkit config env-example -o .env.example")
 def env_example(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of to stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Print a `.env` with every setting, its default and what it means."""
     from orderkit.errors import Invalid
@@ -80,7 +81,10 @@ def env_example(
         typer.echo(env_example_text(), nl=False)
         return
     try:
-        output.write_text(env_example_text(), encoding="utf-8")
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(env_example_text())
+    except FileExistsError:
+        raise Invalid(f"{output} is there already; --force writes over it") from None
     except OSError as error:
         raise Invalid(f"cannot write {output}: {error.strerror}") from None
 

@@ -17,7 +17,7 @@ SECRET = "canary-canary-canary-canary-canary-1234567890"
 
 def test_the_committed_example_is_the_one_that_is_written() -> None:
     assert (ROOT / ".env.example").read_text() == config.env_example_text(), (
-        "run: orderkit config env-example -o .env.example"
+        "run: orderkit config env-example --force -o .env.example"
     )
 
 
@@ -33,6 +33,17 @@ def test_the_example_uncommented_is_the_defaults() -> None:
     Path(".env").write_text("\n".join(line.removeprefix("#") for line in lines if line[-1:] not in ("=", "")))
     assert "ORDERKIT_LEASE=10.0" in Path(".env").read_text()
     assert load_settings() == Settings(_env_file=None)
+
+
+def test_the_example_replaces_a_file_only_when_told_to(cli: Cli) -> None:
+    file = Path(".env")
+    assert cli("config", "env-example", "-o", ".env") == (0, "", "")
+    file.write_text("ORDERKIT_LEASE=7\n")
+    told = cli("config", "env-example", "-o", ".env")
+    assert told == (2, "", "error: .env is there already; --force writes over it\n")
+    assert file.read_text() == "ORDERKIT_LEASE=7\n"
+    assert cli("config", "env-example", "-o", ".env", "--force") == (0, "", "")
+    assert file.read_text() == config.env_example_text()
 
 
 def test_show_tells_where_each_value_comes_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
