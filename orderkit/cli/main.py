@@ -65,11 +65,22 @@ def _mark_up(command: Any) -> None:
         _mark_up(one)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from orderkit.cli.version import version
+
+        version()
+        raise typer.Exit
+
+
 app = typer.Typer(cls=_Commands, add_completion=True, rich_markup_mode="markdown")
 
 
 @app.callback(epilog="Example: orderkit demo · what each command takes: orderkit COMMAND --help")
 def _orderkit(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace when something fails.")] = False,
 ) -> None:
     """An order backend that never loses, doubles, overcharges or oversells an order."""

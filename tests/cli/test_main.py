@@ -153,6 +153,7 @@ def test_debug_shows_the_trace(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_version(cli: Cli) -> None:
     assert re.fullmatch(r"orderkit \d+\.\d+\.\d+\S*\n", cli("version").out)
+    assert cli("--version") == cli("version")
     assert cli("version", "--json").out.startswith('{\n  "orderkit": "')
 
 
