@@ -145,7 +145,7 @@ def _sqlite_engine(settings: Settings) -> Engine:
     url = make_url(settings.resolved_database_url)
     if url.database and url.database != ":memory:":
         try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot create the folder of {url.database} ({error.strerror}); set ORDERKIT_HOME or ORDERKIT_DATABASE_URL"

@@ -56,7 +56,7 @@ def open_queue(settings: Settings) -> Huey:
 def _file_queue(settings: Settings) -> Huey:
     path = settings.home / "queue.db"
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return SqliteHuey(NAME, results=False, serializer=_Json(), storage_class=_FileStorage, filename=str(path))
     except (OSError, sqlite3.Error) as error:
         raise ConfigurationError(f"cannot keep the task queue in {path} ({error}); set ORDERKIT_HOME") from None
