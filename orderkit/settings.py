@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import io
+import logging
 import os
 import secrets
 import tempfile
@@ -9,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -19,7 +23,10 @@ from sqlalchemy.exc import ArgumentError
 
 from orderkit.errors import ConfigurationError
 
+logging.getLogger("dotenv").setLevel(logging.ERROR)  # what it warns of is a problem here, and told as one
+
 PREFIX = "ORDERKIT_"
+ENV_FILE = ".env"
 MIN_SECRET_CHARACTERS = 32
 LEASE_OVER_TIMEOUT = 1.25
 """A lease lasts for a call to a provider and, on top, for the transactions before and after it."""
@@ -61,7 +68,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=".env",
+        env_file=ENV_FILE,
         env_file_encoding="utf-8",
         extra="ignore",
         frozen=True,
@@ -166,7 +173,10 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises ConfigurationError that names every problem at once.
     """
-    problems = [f"{name} is not a setting" for name in _unknown_names(os.environ)]
+    file = read_env_file()
+    problems = [*file.problems, *_unknown_names(file.values, ENV_FILE), *_unknown_names(os.environ, "the environment")]
+    if not file.is_text:
+        overrides = {"_env_file": None} | overrides
     wrong: dict[str, str] = {}
     try:
         settings = Settings(**overrides)
@@ -182,11 +192,43 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted({*environment, *dotenv_values(".env")}):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            yield name
+class EnvFile(NamedTuple):
+    """What `.env` sets, and what is wrong with it. It is not quoted: it may hold a password."""
+
+    values: Mapping[str, str | None]
+    problems: list[str]
+    is_text: bool = True
+
+
+def read_env_file() -> EnvFile:
+    """`.env` as it is now; no file is an empty one."""
+    path = Path(ENV_FILE)
+    if not path.is_file():
+        return EnvFile({}, [])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return EnvFile({}, [f"{ENV_FILE} is not UTF-8"], is_text=False)
+    good, problems = [], []
+    for binding in parse_stream(io.StringIO(text)):
+        written = binding.original.string
+        if binding.error or (binding.value is None and (binding.key or "").upper().startswith(PREFIX)):
+            # The parser counts from the empty lines before it.
+            line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+            problems.append(f"{ENV_FILE} line {line} is not NAME=value")
+        else:
+            good.append(written)
+    return EnvFile(dotenv_values(stream=io.StringIO("".join(good))), problems)
+
+
+def _unknown_names(given: Mapping[str, str | None], where: str) -> Iterator[str]:
+    """A problem for each name that is meant for a setting there is not."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name in sorted(given):
+        short = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and short not in known:
+            meant = "".join(f", did you mean {PREFIX}{one}?" for one in difflib.get_close_matches(short, known, n=1))
+            yield f"{name} in {where} is not a setting{meant}"
 
 
 def _lease_problems(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -91,12 +91,10 @@ def env_example(
 
 def describe() -> list[Described]:
     """All settings as they are now, read without checking them."""
-    from dotenv import dotenv_values
-
-    from orderkit.settings import PREFIX, Settings
+    from orderkit.settings import PREFIX, Settings, read_env_file
 
     environment = {name.upper(): value for name, value in os.environ.items()}
-    file = {name.upper(): value for name, value in dotenv_values(".env").items()}
+    file = {name.upper(): value for name, value in read_env_file().values.items()}
     found = []
     for name, field in Settings.model_fields.items():
         variable = PREFIX + name.upper()

@@ -29,8 +29,8 @@ def test_the_example_names_every_setting_and_sets_none() -> None:
 
 
 def test_the_example_uncommented_is_the_defaults() -> None:
-    lines = config.env_example_text().splitlines()
-    Path(".env").write_text("\n".join(line.removeprefix("#") for line in lines if line[-1:] not in ("=", "")))
+    settings = [line[1:] for line in config.env_example_text().splitlines() if line.startswith(f"#{PREFIX}")]
+    Path(".env").write_text("\n".join(line for line in settings if not line.endswith("=")))
     assert "ORDERKIT_LEASE=10.0" in Path(".env").read_text()
     assert load_settings() == Settings(_env_file=None)
 

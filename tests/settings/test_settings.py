@@ -70,15 +70,40 @@ def test_what_is_wrong_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
-@pytest.mark.parametrize("name", ["ORDERKIT_DATABASE", "ORDERKIT_", "orderkit_secret", "ORDERKIT_DB_TIMEOUT_S"])
-def test_an_unknown_name_is_a_problem(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ORDERKIT_DATABASE", ", did you mean ORDERKIT_DATABASE_URL?"),
+        ("ORDERKIT_", ""),
+        ("orderkit_secret", ", did you mean ORDERKIT_SECRET_KEY?"),
+        ("ORDERKIT_DB_TIMEOUT_S", ", did you mean ORDERKIT_DB_TIMEOUT?"),
+        ("ORDERKIT_XYZZY", ""),
+    ],
+)
+def test_an_unknown_name_is_a_problem(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
     monkeypatch.setenv(name, "1")
-    assert problems() == [f"{name} is not a setting"]
+    assert problems() == [f"{name} in the environment is not a setting{meant}"]
 
 
 def test_an_unknown_name_in_the_env_file_is_a_problem_and_other_programs_names_are_not() -> None:
-    Path(".env").write_text("ORDERKIT_DBTIMEOUT=3\nPATH_OF_ANOTHER=1\nORDERKIT_DB_TIMEOUT=3\n")
-    assert problems() == ["ORDERKIT_DBTIMEOUT is not a setting"]
+    Path(".env").write_text("ORDERKIT_DBTIMEOUT=3\nPATH_OF_ANOTHER=1\nANOTHER\nORDERKIT_DB_TIMEOUT=3\n")
+    assert problems() == ["ORDERKIT_DBTIMEOUT in .env is not a setting, did you mean ORDERKIT_DB_TIMEOUT?"]
+
+
+def test_a_line_of_the_env_file_that_sets_nothing_is_a_problem_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    Path(".env").write_text("# one\nfoo bar\n\n\nORDERKIT_LEASE\nORDERKIT_DB_TIMEOUT=never\n")
+    assert problems() == [
+        ".env line 2 is not NAME=value",
+        ".env line 5 is not NAME=value",
+        "ORDERKIT_DB_TIMEOUT Input should be a valid number, unable to parse string as a number",
+    ]
+    assert caplog.messages == []
+
+
+def test_an_env_file_that_is_not_utf_8_is_a_problem_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_bytes("ORDERKIT_HOME=Café\n".encode("latin-1"))
+    configure(monkeypatch, env="test")
+    assert problems() == [".env is not UTF-8", "ORDERKIT_ENV Input should be 'development' or 'production'"]
 
 
 def test_the_environment_wins_over_the_env_file_and_arguments_over_both(monkeypatch: pytest.MonkeyPatch) -> None:
