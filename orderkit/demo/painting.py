@@ -12,8 +12,9 @@ from rich.text import Text
 from orderkit.demo.story import REFUSED, Journey, Scene, Story
 from orderkit.demo.verdict import Check, Figure
 
-WIDE = 98
-"""From this many columns on, an order shows every state it has been in; below, its latest."""
+WIDE = 100
+"""From this many columns on, an order shows every state it has been in, and a call what came of it and how often it was made;
+below, an order its latest state, and calls one of the two."""
 
 NARROW = 78
 """Below this many columns there is no room for the time that an act took."""
@@ -102,9 +103,9 @@ def acts(story: Story, width: int, scenes: Sequence[Scene] | None = None) -> Tab
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", width=width)
     table.add_column("  what happens", no_wrap=True, width=23)
     table.add_column("HTTP", no_wrap=True, width=11)
-    table.add_column("order", no_wrap=True, width=24 if wide else 10, overflow="ellipsis")
-    table.add_column("payment", no_wrap=True, width=12 if wide else 11, overflow="ellipsis")
-    table.add_column("parcel", no_wrap=True, width=12, overflow="ellipsis")
+    table.add_column("order", no_wrap=True, width=20 if wide else 10, overflow="ellipsis")
+    table.add_column("payment", no_wrap=True, width=17 if wide else 11, overflow="ellipsis")
+    table.add_column("parcel", no_wrap=True, width=18 if wide else 12, overflow="ellipsis")
     if width >= NARROW:
         table.add_column("time", no_wrap=True, justify="right", width=6)
     for scene in story.scenes if scenes is None else scenes:
@@ -120,8 +121,8 @@ def _row(scene: Scene, seconds: float, *, wide: bool) -> tuple[Text, ...]:
         Text.assemble(_mark(scene, seconds), " ", title(scene)),
         _http(scene),
         order,
-        _calls(scene, "payment", "charges", "captured"),
-        _calls(scene, "parcel", "bookings", "succeeded"),
+        _calls(scene, "payment", "charges", "captured", wide=wide),
+        _calls(scene, "parcel", "bookings", "succeeded", wide=wide),
         _time(scene, seconds),
     )
 
@@ -155,17 +156,17 @@ def _http(scene: Scene) -> Text:
 
 def _path(journey: Journey, *, wide: bool) -> Text:
     if journey.seen is None:
-        return _state(journey.outcome or "", wide=wide)
+        return _state(journey.outcome or "")
     if not wide:
-        return _state(journey.seen.status, wide=False)
+        return _state(journey.seen.status)
     text = Text()
     for state in journey.seen.path[:-1]:
-        text.append(f"{state} → ", "dim")
-    return text.append_text(_state(journey.seen.status, wide=True))
+        text.append(f"{state}→", "dim")
+    return text.append_text(_state(journey.seen.status))
 
 
-def _state(state: str, *, wide: bool) -> Text:
-    return Text(state if wide else _SHORT.get(state, state), style=_STYLES.get(state, ""))
+def _state(state: str) -> Text:
+    return Text(_SHORT.get(state, state), style=_STYLES.get(state, ""))
 
 
 def _crowd(scene: Scene, *, wide: bool) -> Text:
@@ -175,7 +176,7 @@ def _crowd(scene: Scene, *, wide: bool) -> Text:
     return Text(", ").join(parts if wide else parts[:1])
 
 
-def _calls(scene: Scene, member: str, calls: str, good: str) -> Text:
+def _calls(scene: Scene, member: str, calls: str, good: str, *, wide: bool) -> Text:
     """What became of the calls to a provider, and how many it took where it took more than one."""
     if len(scene.journeys) > 1:
         count = sum(getattr(journey.seen, member, None) == good for journey in scene.journeys)
@@ -185,7 +186,8 @@ def _calls(scene: Scene, member: str, calls: str, good: str) -> Text:
     if state is None:
         return Text()
     made: int = getattr(seen, calls)
-    return Text(state + (f" ×{made}" if made > 1 else ""), style=_STYLES.get(state, ""))
+    told = state if made <= 1 else f"{state}, {made} calls" if wide else f"{made} calls" if state == good else state
+    return Text(told, style=_STYLES.get(state, ""))
 
 
 def _time(scene: Scene, seconds: float) -> Text:

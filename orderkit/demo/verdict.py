@@ -44,7 +44,8 @@ class Check:
     why: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """`why` only where it does not hold."""
+        return {name: value for name, value in asdict(self).items() if name != "why" or not self.holds}
 
 
 def judge(told: Told, facts: Facts, ledger: Ledger) -> Sequence[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 from xml.etree import ElementTree
@@ -102,9 +103,28 @@ def test_a_wide_terminal_shows_every_state_and_a_narrow_one_the_latest() -> None
     wide, narrow = terminal(100, 30), terminal(80, 30)
     for console in (wide, narrow):
         console.print(painting.acts(at_the_end(), console.width))
-    assert "pending → " in text_of(wide)
+    assert "pending→" in text_of(wide)
     assert "→" not in text_of(narrow)
     assert "shipped" in text_of(narrow)
+
+
+@pytest.mark.parametrize(
+    ("width", "good", "not_yet"),
+    [(100, ("captured, 3 calls", "succeeded, 6 calls"), "retrying, 4 calls"), (80, ("3 calls", "6 calls"), "retrying")],
+)
+def test_more_than_one_call_is_told_as_calls_and_never_as_charges(
+    width: int, good: tuple[str, str], not_yet: str
+) -> None:
+    story = new_story()
+    alone = [scene for scene in story.scenes if len(scene.journeys) == 1]
+    paid(alone[0].journeys[0], "pending", "paid", "shipped", parcel="succeeded", bookings=6)
+    paid(alone[1].journeys[0], "pending", "paid", parcel="retrying", bookings=4)
+    console = Console(width=width, file=io.StringIO())
+    console.print(painting.acts(story, width))
+    said = text_of(console)
+    assert [one for one in (*good, not_yet) if one not in said] == []
+    assert "d ×" not in said
+    assert "…" not in said
 
 
 def test_a_verdict_that_holds_says_so() -> None:
@@ -178,3 +198,9 @@ def test_the_picture_is_an_svg_that_fetches_nothing() -> None:
 def test_the_end_as_json_holds_only_if_every_check_does() -> None:
     assert endings.as_dict(the_ending(GOOD))["agree"] is True
     assert endings.as_dict(the_ending(GOOD, BAD))["agree"] is False
+
+
+def test_the_json_says_why_only_where_a_check_does_not_hold() -> None:
+    good, bad = endings.as_dict(the_ending(replace(GOOD, why="see above"), BAD))["checks"]
+    assert "why" not in good
+    assert bad["why"] == "the sums differ"
