@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
+import shutil
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -58,17 +62,29 @@ def _next_steps(ending: Ending) -> list[Text]:
 
 
 def _next_commands() -> list[Text]:
+    me = _called_by()
     commands = {
-        "orderkit migrate": "a database, in .orderkit/",
-        "orderkit users create you@example.com --admin": "its first account",
-        "orderkit serve": "the API; and elsewhere",
-        "orderkit worker": "what ships its orders",
+        f"{me} migrate": "a database, in .orderkit/",
+        f"{me} users create you@example.com --admin": "its first account",
+        f"{me} serve": "the API; and elsewhere",
+        f"{me} worker": "what ships its orders",
     }
     width = max(map(len, commands)) + 4
     return [
         Text("Next, one that stays:", style="bold"),
         *(Text.assemble(f"  {command:<{width}}", (what, "dim")) for command, what in commands.items()),
     ]
+
+
+def _called_by() -> str:
+    """`orderkit`, or the path that this one was called by where the shell would find another one or none."""
+    me = Path(sys.argv[0])
+    if me.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m orderkit"
+    found = shutil.which("orderkit")
+    if me.name != "orderkit" or (found is not None and (me.parent == Path() or Path(found).resolve() == me.resolve())):
+        return "orderkit"
+    return shlex.quote(sys.argv[0])
 
 
 def as_dict(ending: Ending) -> dict[str, Any]:

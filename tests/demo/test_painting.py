@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -204,3 +205,25 @@ def test_the_json_says_why_only_where_a_check_does_not_hold() -> None:
     good, bad = endings.as_dict(the_ending(replace(GOOD, why="see above"), BAD))["checks"]
     assert "why" not in good
     assert bad["why"] == "the sums differ"
+
+
+@pytest.mark.parametrize(
+    ("called", "on_path", "told"),
+    [
+        ("venv/bin/orderkit", False, "  venv/bin/orderkit migrate "),
+        ("venv/bin/orderkit", True, "  orderkit migrate "),
+        ("my venv/bin/orderkit", False, "  'my venv/bin/orderkit' migrate "),
+        ("site-packages/orderkit/__main__.py", False, f"  {sys.executable} -m orderkit migrate "),
+    ],
+)
+def test_what_to_do_next_can_be_typed_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, called: str, on_path: bool, told: str
+) -> None:
+    script = Path(called)
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [called, "demo"])
+    monkeypatch.setenv("PATH", str(script.parent.absolute()) if on_path else "/nowhere")
+    console = Console(width=80, file=io.StringIO())
+    endings.show(console, the_ending(GOOD), told_already=True, stays=False)
+    assert told in text_of(console)
