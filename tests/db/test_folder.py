@@ -11,5 +11,5 @@ from orderkit.settings import Settings
 
 def test_a_folder_made_for_the_database_is_its_owners_alone(tmp_path: Path) -> None:
     file = tmp_path / "home" / "orderkit.db"
-    Database(Settings(_env_file=None, database_url=f"sqlite:///{file}")).dispose()  # type: ignore[call-arg]
+    Database(Settings(_env_file=None, database_url=f"sqlite:///{file}")).dispose()
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
