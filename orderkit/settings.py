@@ -118,10 +118,13 @@ class Settings(BaseSettings):
     breaker_open_for: Seconds = Field(2.0, description="Seconds an open breaker keeps calls back.")
     lease: Seconds = Field(10.0, description="Seconds a claimed key or fulfillment belongs to whoever claimed it.")
     payment_void_after: float = Field(
-        900.0, gt=0, description="Seconds after which a payment that is still unknown is voided at the provider."
+        900.0,
+        gt=0,
+        le=2_592_000,
+        description="Seconds after which a payment that is still unknown is voided at the provider.",
     )
     idempotency_ttl_days: int = Field(
-        30, ge=1, description="Days after which an idempotency key is no longer replayed."
+        30, ge=1, le=3650, description="Days after which an idempotency key is no longer replayed."
     )
     access_token_minutes: int = Field(15, ge=1, le=60, description="Minutes an access token is good for.")
 

@@ -29,7 +29,7 @@ from orderkit.orders.pricing import Line
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import Payment, PaymentStatus
-from orderkit.rows import Writes, insert_rows
+from orderkit.rows import Writes, insert_rows, pairs_of
 from orderkit.settings import Settings
 
 _orders = Order.__table__  # type: ignore[attr-defined]
@@ -91,8 +91,9 @@ class Placement:
             outcomes.update(snapshot.load(connection, [one.order_id for one in claimed]))
             claimed = [one for one in claimed if one.order_id not in outcomes]
         _place_claimed(connection, claimed, at, outcomes, lease=self._lease)
-        lost = [one.key for one in claimed if isinstance(outcomes[one.order_id], Exception)]
-        idempotency.release(connection, lost)
+        lost = [one for one in claimed if isinstance(outcomes[one.order_id], Exception)]
+        idempotency.release(connection, [one.key for one in lost])
+        outcomes.update(_expired(connection, lost))
         return [outcomes[one.order_id] for one in members]
 
     def _claim(
@@ -139,13 +140,27 @@ class Placement:
         except SQLAlchemyError as failed:  # this member's bad luck only
             return failed
         if order_id is not None:
-            return KeyExpired(
-                "this Idempotency-Key was used too long ago to be answered again; see the order at Location",
-                headers={"Location": location(order_id)},
-            )
+            return _key_expired(order_id)
         if "users" in str(error.orig) or "FOREIGN KEY" in str(error.orig):
             return Unauthenticated("the account of this token no longer exists")
         return error
+
+
+def _key_expired(order_id: UUID) -> KeyExpired:
+    return KeyExpired(
+        "this Idempotency-Key was used too long ago to be answered again; see the order at Location",
+        headers={"Location": location(order_id)},
+    )
+
+
+def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID, KeyExpired]:
+    """Those refused whose key has been forgotten but made an order once: that is what they must hear of, not of stock."""
+    if not refused:
+        return {}
+    of_keys = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), [one.key for one in refused])
+    rows = connection.execute(select(_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key).where(of_keys))
+    made = {KeyId(row.user_id, row.idempotency_key): row.id for row in rows}
+    return {one.order_id: _key_expired(made[one.key]) for one in refused if one.key in made}
 
 
 def _place_claimed(

@@ -173,6 +173,20 @@ def test_an_old_key_is_expired_even_when_its_row_was_forgotten(
     assert (count(database, Order), stock(database, "TEA")) == (2, 3)
 
 
+@pytest.mark.parametrize("refused", [{"quantity": 6}, {"sku": "NONE"}, {"expected_total": 1}], ids=str)
+def test_a_forgotten_key_is_expired_also_where_the_order_would_be_refused(
+    database: Database, placement: Placement, user: User, refused: dict[str, Any]
+) -> None:
+    make_product(database, sku="TEA", stock=5)
+    (placed,) = placement.place([wanted(user, key="k")])
+    assert isinstance(placed, OrderSnapshot)
+    with database.transaction() as session:
+        idempotency.forget(session.connection(), before=clock.now() + timedelta(seconds=1))
+    (told,) = placement.place([wanted(user, key="k", **refused)])
+    assert isinstance(told, KeyExpired), "out of stock would say that nothing was kept"
+    assert told.headers["Location"] == f"/orders/{placed.id}"
+
+
 def test_only_the_order_of_a_vanished_account_fails(database: Database, placement: Placement, user: User) -> None:
     make_product(database, sku="TEA", stock=5)
     ghost = User(email="gone@example.com", name="gone")
