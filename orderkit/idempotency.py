@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -151,10 +151,13 @@ def in_use() -> KeyInUse:
     )
 
 
-def release(connection: Connection, ids: Iterable[KeyId]) -> None:
-    """Gives up claims of this transaction whose requests came to nothing, so that the keys are not used up."""
-    for one in sorted(ids):
-        connection.execute(delete(_table).where(_table.c.user_id == one.user_id, _table.c.key == one.key))
+def release(connection: Connection, ids: Collection[KeyId]) -> None:
+    """Gives up claims of this transaction whose requests came to nothing, so that the keys are not used up.
+
+    All in one statement: of a hundred buyers of the last piece, ninety-nine come here.
+    """
+    if ids:
+        connection.execute(delete(_table).where(pairs_of(connection, (_table.c.user_id, _table.c.key), ids)))
 
 
 def store(to: Connection | Writes, answers: Mapping[KeyId, Answer]) -> None:

@@ -131,26 +131,16 @@ class Placement:
 
     def _explained(self, member: PlaceOrder, error: IntegrityError) -> Exception:
         """What a broken constraint means: the key's row was forgotten but its order is there, or the user is gone."""
-        of_key = select(_orders.c.id).where(
-            _orders.c.user_id == member.user_id, _orders.c.idempotency_key == member.idempotency_key
-        )
         try:
             with self._database.reading() as session:
-                order_id = session.connection().execute(of_key).scalar()
+                expired = _expired(session.connection(), [member])
         except SQLAlchemyError as failed:  # this member's bad luck only
             return failed
-        if order_id is not None:
-            return _key_expired(order_id)
+        if expired:
+            return expired[member.order_id]
         if "users" in str(error.orig) or "FOREIGN KEY" in str(error.orig):
             return Unauthenticated("the account of this token no longer exists")
         return error
-
-
-def _key_expired(order_id: UUID) -> KeyExpired:
-    return KeyExpired(
-        "this Idempotency-Key was used too long ago to be answered again; see the order at Location",
-        headers={"Location": location(order_id)},
-    )
 
 
 def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID, KeyExpired]:
@@ -160,7 +150,14 @@ def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID
     of_keys = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), [one.key for one in refused])
     rows = connection.execute(select(_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key).where(of_keys))
     made = {KeyId(row.user_id, row.idempotency_key): row.id for row in rows}
-    return {one.order_id: _key_expired(made[one.key]) for one in refused if one.key in made}
+    return {
+        one.order_id: KeyExpired(
+            "this Idempotency-Key was used too long ago to be answered again; see the order at Location",
+            headers={"Location": location(made[one.key])},
+        )
+        for one in refused
+        if one.key in made
+    }
 
 
 def _place_claimed(
