@@ -114,6 +114,12 @@ class Unavailable(OrderkitError):
     code = "unavailable"
 
 
+class RateLimited(OrderkitError):
+    """Too many requests, or failed logins, in too short a time. Retry-After says when to come again."""
+
+    code = "rate_limited"
+
+
 class ConfigurationError(OrderkitError):
     """A setting is wrong, or the installation is not ready. The detail says what to do."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import ipaddress
 import logging
 import os
 import secrets
@@ -13,6 +14,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
@@ -28,6 +30,7 @@ logging.getLogger("dotenv").setLevel(logging.ERROR)  # what it warns of is a pro
 PREFIX = "ORDERKIT_"
 ENV_FILE = ".env"
 MIN_SECRET_CHARACTERS = 32
+PRODUCTION_RATE_LIMIT = 600
 LEASE_OVER_TIMEOUT = 1.25
 """A lease lasts for a call to a provider and, on top, for the transactions before and after it."""
 
@@ -58,6 +61,26 @@ def _url(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _networks(text: str) -> str:
+    for one in text.split(","):
+        try:
+            ipaddress.ip_network(one.strip())
+        except ValueError:
+            raise ValueError("is not a list of addresses or networks such as 10.0.0.0/8, 192.0.2.7") from None
+    return text
+
+
+def _mail_url(url: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        good = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # it quotes what it takes for the port, maybe half of a password
+        good = False
+    if not good:
+        raise ValueError("is not a mail URL; try smtp://user:password@host:587")
+    return url
 
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -126,7 +149,38 @@ class Settings(BaseSettings):
     idempotency_ttl_days: int = Field(
         30, ge=1, le=3650, description="Days after which an idempotency key is no longer replayed."
     )
-    access_token_minutes: int = Field(15, ge=1, le=60, description="Minutes an access token is good for.")
+    access_token_minutes: int = Field(15, ge=1, le=15, description="Minutes an access token is good for.")
+    session_days: int = Field(30, ge=1, le=30, description="Days after which a login ends, however often refreshed.")
+    login_failures_per_account: int = Field(
+        10, ge=1, le=1000, description="Failed logins of one account within the window before further ones wait."
+    )
+    login_failures_per_address: int = Field(
+        50, ge=1, le=100_000, description="Failed logins from one address within the window before further ones wait."
+    )
+    login_window_minutes: int = Field(15, ge=1, le=1440, description="Minutes within which failed logins are counted.")
+    rate_limit: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute for one account, key or, without either, address; 0: no limit. "
+        "Unset: none in development, 600 in production.",
+    )
+    trusted_proxies: Annotated[str | None, AfterValidator(lambda given: given and _networks(given))] = Field(
+        None,
+        description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, by commas. "
+        "Unset: nobody's.",
+    )
+    public_url: Annotated[str, _url("http", "https")] = Field(
+        "http://127.0.0.1:8000", description="Where links in mails lead: this API as its users reach it."
+    )
+    mail_url: Annotated[SecretStr | None, AfterValidator(lambda given: given and _mail_url(given))] = Field(
+        None,
+        description="smtp://user:password@host:587 (STARTTLS) or smtps://…:465. Unset: mails become files in "
+        "ORDERKIT_HOME/outbox.",
+    )
+    mail_from: Annotated[str, Field(min_length=3, max_length=254)] = Field(
+        "orderkit@localhost", description="Sender of mails."
+    )
 
     log_format: Literal["console", "json"] = Field("console", description="Logs for people or for machines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
@@ -135,6 +189,13 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'orderkit.db'}"
+
+    @property
+    def requests_per_minute(self) -> int:
+        """The limit for one principal; 0 for none."""
+        if self.rate_limit is None:
+            return PRODUCTION_RATE_LIMIT if self.env == "production" else 0
+        return self.rate_limit
 
     @property
     def carrier_name(self) -> Literal["builtin", "simulator"]:

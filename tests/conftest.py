@@ -26,6 +26,7 @@ from orderkit.observability import logs
 from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
 from tests.engines import ENGINES
+from tests.factories import GRANTS
 from tests.processes import Processes
 from tests.servers import Servers
 
@@ -215,7 +216,12 @@ _dirty: set[str] = set()
 def _emptied(url: str) -> str:
     if url in _dirty:
         # Children first. Rows as few as a test's are gone in 6 ms; TRUNCATE makes new files and takes 14 ms.
-        deletes = "; ".join(f'DELETE FROM "{table.name}"' for table in reversed(metadata.sorted_tables))
+        # Roles are given with the schema; what a test changed about them is put right.
+        deletes = "; ".join(
+            f'DELETE FROM "{table.name}"' for table in reversed(metadata.sorted_tables) if table.name != "roles"
+        )
+        grants = ", ".join(f"('{role}', '{one}')" for role, those in GRANTS.items() for one in those)
+        deletes += f"; INSERT INTO role_permissions (role, permission) VALUES {grants}"
         with psycopg.connect(url, options="-c lock_timeout=5000") as connection:
             # A test that failed may have left a process or a thread behind that holds a lock.
             connection.execute(

@@ -163,6 +163,12 @@ KINDS: dict[str, Kind] = {
         "The request is well formed and its content cannot be taken; `errors` says what is wrong where.",
         "Correct what `errors` points at.",
     ),
+    "rate_limited": Kind(
+        429,
+        "Too many requests",
+        "More was asked, or a login failed more often, than is allowed within the time. Nothing was done.",
+        "Repeat the request after the seconds in Retry-After.",
+    ),
     "internal_error": Kind(
         500,
         "Internal error",
@@ -191,6 +197,7 @@ _BY_STATUS |= {
     409: "conflict",
     415: "unsupported_media_type",
     422: "validation_failed",
+    429: "rate_limited",
     503: "unavailable",
 } | OF_THE_EDGE
 

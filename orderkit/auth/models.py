@@ -1,33 +1,171 @@
-"""Who may do things."""
+"""Who may do things: users, their roles, their sessions and keys, and what was changed about them."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Text
+from sqlalchemy import CheckConstraint, Index, Integer, Text, text
 from sqlmodel import Field
 
 from orderkit.clock import now
-from orderkit.db import Table, UtcDateTime
+from orderkit.db import Json, Table, UtcDateTime
 from orderkit.ids import new_id
 
 CUSTOMER = "customer"
 ADMIN = "admin"
 
+_TO_ERASE = text("deleted_at IS NOT NULL AND erased_at IS NULL")
+_UNSENT = text("done_at IS NULL")
+
+
+class Role(Table, table=True):
+    """A name for a set of permissions. Its row is locked while the set changes."""
+
+    __tablename__ = "roles"
+
+    name: str = Field(sa_type=Text, primary_key=True)
+    description: str = Field(sa_type=Text)
+
+
+class RolePermission(Table, table=True):
+    """That a role has a permission. Which permissions there are is said by the code that asks for them."""
+
+    __tablename__ = "role_permissions"
+
+    role: str = Field(sa_type=Text, primary_key=True, foreign_key="roles.name")
+    permission: str = Field(sa_type=Text, primary_key=True)
+
 
 class User(Table, table=True):
-    """A person or a counterpart of an import. Without a `password_hash` nobody can log in as them."""
+    """A person or a counterpart of an import. Without a `password_hash` nobody can log in as them.
+
+    Raising `token_version` ends every session at once. A deleted user keeps id and orders and nothing that says who they
+    were; `erased_at` is when the last of their orders lost its address too.
+    """
 
     __tablename__ = "users"
     __table_args__ = (
-        CheckConstraint(f"role IN ('{CUSTOMER}', '{ADMIN}')", name="role_known"),
         CheckConstraint("email = lower(email)", name="email_lower"),
+        CheckConstraint("token_version >= 0", name="token_version_not_negative"),
+        # What of the deleted is still to be erased: a handful of rows, whatever the number of users.
+        Index("ix_users_to_erase", "deleted_at", postgresql_where=_TO_ERASE, sqlite_where=_TO_ERASE),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     email: str = Field(sa_type=Text, unique=True)
     name: str = Field(sa_type=Text)
     password_hash: str | None = Field(default=None, sa_type=Text)
-    role: str = Field(default=CUSTOMER, sa_type=Text)
+    role: str = Field(default=CUSTOMER, sa_type=Text, foreign_key="roles.name")
+    avatar_url: str | None = Field(default=None, sa_type=Text)
+    bio: str | None = Field(default=None, sa_type=Text)
+    token_version: int = Field(default=0, sa_type=Integer, sa_column_kwargs={"server_default": text("0")})
+    verified_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    banned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class LoginSession(Table, table=True):
+    """One login, and the family of refresh tokens that came of it, of which only the newest is good.
+
+    Both hashes are SHA-256 in hexadecimal. `family_hash` is of the part that all refresh tokens of a login share: whoever
+    shows it beside a part that is not the newest shows a token that was used before.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        Index("ix_sessions_user_id", "user_id", "created_at"),  # their owner's list
+        Index("ix_sessions_expires_at", "expires_at"),  # forgetting the expired
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    user_id: UUID = Field(foreign_key="users.id")
+    token_version: int = Field(sa_type=Integer)
+    family_hash: str = Field(sa_type=Text)
+    refresh_hash: str = Field(sa_type=Text)
+    user_agent: str | None = Field(default=None, sa_type=Text)
+    address: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    refreshed_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ApiKey(Table, table=True):
+    """A key with which a machine acts for a user, within `permissions`. `hash` is SHA-256 in hexadecimal."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_user_id", "user_id", "created_at"),)  # their owner's list
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    user_id: UUID = Field(foreign_key="users.id")
+    name: str = Field(sa_type=Text)
+    prefix: str = Field(sa_type=Text)
+    hash: str = Field(sa_type=Text, unique=True)
+    permissions: list[str] = Field(sa_type=Json)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class SigningKey(Table, table=True):
+    """A key that signs access tokens: derived from the installation's secret and `salt`, so that neither alone is enough.
+
+    The newest that is not retired signs; all that are not retired are accepted.
+    """
+
+    __tablename__ = "signing_keys"
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    salt: str = Field(sa_type=Text)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    retired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AccountMail(Table, table=True):
+    """A mail that is to be sent about an account: to whom and what about, and never the link that will be in it.
+
+    `email` is as it was asked for, whether anybody has it or not; `done_at` is when it was sent, or found to be nobody's.
+    """
+
+    __tablename__ = "account_mails"
+    __table_args__ = (
+        Index("ix_account_mails_due", "run_at", postgresql_where=_UNSENT, sqlite_where=_UNSENT),  # the worker's loop
+        CheckConstraint("kind IN ('verify_email', 'reset_password')", name="kind_known"),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    kind: str = Field(sa_type=Text)
+    email: str = Field(sa_type=Text)
+    run_at: datetime = Field(sa_type=UtcDateTime)
+    woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    attempts: int = Field(default=0, sa_type=Integer)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AuditEntry(Table, table=True):
+    """One change of who may do what: who made it, when, to whom or what, and from where. Never changed, never deleted.
+
+    `subject` is `user:<id>`, `role:<name>`, `api_key:<id>`, `signing_key:<id>`. `source` is the address of the caller, or
+    the command line and its user there. Nothing in it names a person but by id.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index("ix_audit_log_at", "at", "id"),  # the list, newest first
+        Index("ix_audit_log_subject", "subject", "at", "id"),  # the list of one subject
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    actor_id: UUID | None = Field(default=None)
+    source: str = Field(sa_type=Text)
+    action: str = Field(sa_type=Text)
+    subject: str = Field(sa_type=Text)
+    detail: dict[str, Any] = Field(sa_type=Json)
+    request_id: str | None = Field(default=None, sa_type=Text)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orderkit.auth import passwords
 from orderkit.auth.models import CUSTOMER, User
+from orderkit.auth.permissions import PERMISSIONS
 from orderkit.db import Database
 from orderkit.ids import new_id
+
+GRANTS = {
+    "admin": tuple(sorted(PERMISSIONS)),
+    "analyst": ("analytics:read", "orders:read"),
+    "creator": ("catalog:write",),
+    "moderator": ("users:manage",),
+    "operations": ("catalog:write", "fulfillment:manage", "inventory:write", "orders:read", "orders:write"),
+    "support": ("orders:read", "orders:refund", "orders:write"),
+}
+"""What each role may do in a fresh installation; customer, nothing but what every account may."""
 
 
 def make_user(
@@ -15,6 +28,7 @@ def make_user(
     name: str = "Somebody",
     role: str = CUSTOMER,
     password: str | None = None,
+    **more: Any,
 ) -> User:
     """A user, who can log in only if given a password (hashing it takes 30 ms)."""
     user = User(
@@ -22,6 +36,7 @@ def make_user(
         name=name,
         role=role,
         password_hash=None if password is None else passwords.hash_password(password),
+        **more,
     )
     with database.transaction() as session:
         session.add(user)
