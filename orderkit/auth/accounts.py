@@ -10,9 +10,8 @@ from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from orderkit.auth import passwords
+from orderkit.auth import passwords, permissions
 from orderkit.auth.models import CUSTOMER, User
-from orderkit.auth.permissions import ROLES
 from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid
 
@@ -36,7 +35,9 @@ def register(database: Database, email: str, name: str, password: str) -> User:
 
     In that case nothing is stored, and what is given is nobody. Raises Invalid. Hashes: call it in HashingThreads.
     """
-    user = User(email=normal_email(email), name=name, password_hash=passwords.hash_password(password))
+    address = normal_email(email)
+    passwords.check(password, about=(address, name))
+    user = User(email=address, name=name, password_hash=passwords.hash_password(password))
     with suppress(Conflict):  # the address's owner, if it is them, can log in
         _store(database, user)
     return user
@@ -44,12 +45,13 @@ def register(database: Database, email: str, name: str, password: str) -> User:
 
 def create(database: Database, email: str, name: str, password: str | None, role: str = CUSTOMER) -> User:
     """Creates a user with any role; without a password nobody can log in as them. Raises Invalid and Conflict. Hashes."""
-    if role not in ROLES:
-        raise Invalid(f"there is no role {role}; roles are {', '.join(ROLES)}")
-    if password is not None and not passwords.MIN_LENGTH <= len(password) <= passwords.MAX_LENGTH:
-        raise Invalid(f"a password has {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters")
+    address = normal_email(email)
+    with database.reading() as session:
+        permissions.require_role(session.connection(), role)
+    if password is not None:
+        passwords.check(password, about=(address, name))
     hashed = None if password is None else passwords.hash_password(password)
-    user = User(email=normal_email(email), name=name, password_hash=hashed, role=role)
+    user = User(email=address, name=name, password_hash=hashed, role=role)
     _store(database, user)
     return user
 
@@ -67,19 +69,25 @@ def _store(database: Database, user: User) -> None:
 
 
 def authenticate(database: Database, email: str, password: str) -> User | None:
-    """The user with this address and password, else None, after the same work. Hashes: call it in HashingThreads."""
+    """The user with this address and password, else None, after the same work. Hashes: call it in HashingThreads.
+
+    Nobody logs in as a user who is banned or deleted. A hash of other parameters than today's is made anew.
+    """
     try:
         user = find_by_email(database, email)
     except Invalid:
         user = None
     if not passwords.matches(password, user.password_hash if user else None):
         return None
-    if user and user.password_hash and passwords.is_outdated(user.password_hash):
+    if user is None or user.banned_at or user.deleted_at:  # only now, so that it took as long
+        return None
+    if user.password_hash and passwords.is_outdated(user.password_hash):
         _upgrade(database, user, password)
     return user
 
 
 def _upgrade(database: Database, user: User, password: str) -> None:
+    """Puts a fresh hash in the place of the one that matched; not of one that somebody else has put there since."""
     fresh = passwords.hash_password(password)
     old = (_users.c.id == user.id) & (_users.c.password_hash == user.password_hash)
     with database.transaction() as session:
