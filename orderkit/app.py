@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.staticfiles import StaticFiles
 from loguru import logger
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from orderkit import __version__, http_client
-from orderkit.api import accounts, dead_letters, health, orders, problems, products
-from orderkit.api.dependencies import Runtime
+from orderkit.api import accounts, dead_letters, health, orders, problems, products, tokens
+from orderkit.api.dependencies import Runtime, anyone
 from orderkit.api.edge import Edge
+from orderkit.auth import signing_keys
 from orderkit.auth.passwords import HashingThreads
 from orderkit.auth.tokens import Tokens
 from orderkit.breaker import Breaker
@@ -37,6 +40,7 @@ Every error is `application/problem+json` with a stable `code`, explained under 
 ROUTERS = (
     orders.router,
     products.router,
+    tokens.router,
     accounts.router,
     dead_letters.router,
     health.router,
@@ -83,7 +87,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = open_gateway(settings, http)
         breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
         checkout = Checkout(database, settings, gateway, breaker)
-        app.state.runtime = Runtime(settings, database, gateway, checkout, Tokens(settings), hashing)
+        issuing = Tokens(settings, lambda: signing_keys.load(database, settings.signing_key))
+        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing)
+        with suppress(SQLAlchemyError):  # it is asked again each second
+            await issuing.reload()
+        reloading = asyncio.create_task(issuing.keep_current())
         gc.freeze()  # what was loaded stays; a collector that does not look through it halves the slowest requests
         logger.info("ready for requests")
         try:
@@ -91,6 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             app.state.runtime.draining = True
             gc.unfreeze()
+            reloading.cancel()
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
             await run_in_threadpool(database.dispose)
@@ -101,6 +110,7 @@ def _serve_docs(app: FastAPI) -> None:
     app.mount("/static/docs", StaticFiles(directory=_STATIC), name="docs-static")
 
     @app.get("/docs", include_in_schema=False)
+    @anyone
     async def swagger() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
@@ -112,10 +122,12 @@ def _serve_docs(app: FastAPI) -> None:
         )
 
     @app.get("/docs/oauth2-redirect", include_in_schema=False)
+    @anyone
     async def swagger_redirect() -> HTMLResponse:
         return get_swagger_ui_oauth2_redirect_html()
 
     @app.get("/redoc", include_in_schema=False)
+    @anyone
     async def redoc() -> HTMLResponse:
         return get_redoc_html(
             openapi_url="/openapi.json",

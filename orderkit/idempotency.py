@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from sqlmodel import Field
 
 from orderkit.db import Table, UtcDateTime
 from orderkit.errors import KeyExpired, KeyInUse, KeyReused
-from orderkit.rows import Writes, insert_rows, pairs_of, update_rows
+from orderkit.rows import Provided, Writes, insert_rows, pairs_of, update_rows
 
 
 class IdempotencyKey(Table, table=True):
@@ -55,9 +55,12 @@ class KeyId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
+    """`facts` are the columns of the condition, if there is one, on which the key is claimed."""
+
     id: KeyId
     fingerprint: str
     resource_id: UUID
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,18 @@ def fingerprint(method: str, path: str, body: Any) -> str:
     return hashlib.sha256(f"{method} {path}\n{_canonical.encode(body)}".encode()).hexdigest()
 
 
-def claim(connection: Connection, claims: Iterable[Claim], *, at: datetime, lease: timedelta) -> dict[KeyId, Any]:
+def claim(
+    connection: Connection,
+    claims: Iterable[Claim],
+    *,
+    at: datetime,
+    lease: timedelta,
+    provided: Provided | None = None,
+) -> dict[KeyId, Any]:
     """Claims each key that is free, and answers whose each key is now: rows with the columns of IdempotencyKey.
 
-    Keys go in sorted, because an insert waits for another's uncommitted key: (k1, k2) against (k2, k1) would deadlock.
+    With `provided`, only those of which it holds; of the others there is no row, unless it was there before. Keys go in
+    sorted, because an insert waits for another's uncommitted key: (k1, k2) against (k2, k1) would deadlock.
     """
     ordered = sorted({one.id: one for one in claims}.values(), key=lambda one: (one.id.user_id, one.id.key))
     rows = [
@@ -107,10 +118,11 @@ def claim(connection: Connection, claims: Iterable[Claim], *, at: datetime, leas
             "resource_id": one.resource_id,
             "lease_until": at + lease,
             "created_at": at,
+            **one.facts,
         }
         for one in ordered
     ]
-    if insert_rows(connection, IdempotencyKey, rows, skip_existing=True) < len(rows):
+    if insert_rows(connection, IdempotencyKey, rows, skip_existing=True, provided=provided) < len(rows):
         return find(connection, [one.id for one in ordered])
     # All were free, as nearly always: what would be read is what was written.
     return {one.id: SimpleNamespace(**row, status_code=None, body=None) for one, row in zip(ordered, rows, strict=True)}

@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -46,6 +47,18 @@ class StaleRows(RuntimeError):
 Guard = tuple[tuple[str, tuple[str, ...] | None], ...]
 
 
+class Provided(NamedTuple):
+    """What must hold for a row to be inserted, asked in the INSERT itself: `condition` is SQL that sees the row as `d`.
+
+    `columns` of `d`, each with its type, come with the rows and are not stored. Rows go in ordered by `order`, because
+    nothing else promises PostgreSQL's INSERT … SELECT an order.
+    """
+
+    columns: tuple[tuple[str, TypeEngine[Any]], ...]
+    condition: str
+    order: tuple[str, ...]
+
+
 class _Shape(NamedTuple):
     """What a write looks like, apart from its rows. Without `by` it is an INSERT."""
 
@@ -55,6 +68,7 @@ class _Shape(NamedTuple):
     add: tuple[str, ...] = ()
     guard: Guard = ()
     skip_existing: bool = False
+    provided: Provided | None = None
 
 
 class Writes:
@@ -83,17 +97,25 @@ class Writes:
 
 
 def insert_rows(
-    to: Connection | Writes, model: type[Table], rows: Sequence[Row], *, skip_existing: bool = False
+    to: Connection | Writes,
+    model: type[Table],
+    rows: Sequence[Row],
+    *,
+    skip_existing: bool = False,
+    provided: Provided | None = None,
 ) -> int:
     """Inserts `rows`, all with the same columns, in the order given; with `skip_existing`, those whose key is free.
+
+    With `provided`, those of which it holds; its columns come last in each of `rows`.
 
     Answers how many went in. Given a Writes they go in when that is sent, and the answer is 0.
     """
     if not rows:
         return 0
     table = model.__table__  # type: ignore[attr-defined]
-    shape = _Shape(table, tuple(rows[0]), skip_existing=skip_existing)
-    return _write(to, shape, rows, exact=not skip_existing)
+    columns = tuple(rows[0])[: -len(provided.columns)] if provided else tuple(rows[0])
+    shape = _Shape(table, columns, skip_existing=skip_existing, provided=provided)
+    return _write(to, shape, rows, exact=not (skip_existing or provided))
 
 
 def update_rows(
@@ -134,7 +156,7 @@ def _carry_out(connection: Connection, parts: Sequence[tuple[_Shape, Sequence[Ro
         return [
             connection.execute(_sqlite_statement(shape), _sqlite_rows(shape, rows)).rowcount for shape, rows in parts
         ]
-    arrays = tuple(array for shape, rows in parts for array in _arrays(shape.table, shape.columns, rows))
+    arrays = tuple(array for shape, rows in parts for array in _arrays(shape, rows))
     found = connection.exec_driver_sql(_pg_statement(tuple(shape for shape, _rows in parts)), arrays)
     return [found.rowcount] if len(parts) == 1 else found.one()
 
@@ -209,19 +231,27 @@ def _form(column_type: TypeEngine[Any]) -> tuple[str, Callable[[Any], str]]:
 
 
 @lru_cache(maxsize=256)
-def _forms(table: Any, columns: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any], str]], ...]:
-    return tuple(_form(table.c[name].type) for name in columns)
+def _forms(shape: _Shape) -> tuple[tuple[str, str, Callable[[Any], str]], ...]:
+    """Name, PostgreSQL's type and array form of each column that is sent."""
+    return tuple((name, *_form(kind)) for name, kind in _sent(shape))
 
 
-def _arrays(table: Any, columns: tuple[str, ...], rows: Sequence[Row]) -> tuple[str, ...]:
+def _sent(shape: _Shape) -> list[tuple[str, TypeEngine[Any]]]:
+    return [
+        *((name, shape.table.c[name].type) for name in shape.columns),
+        *(shape.provided.columns if shape.provided else ()),
+    ]
+
+
+def _arrays(shape: _Shape, rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(
         "{" + ",".join("NULL" if (value := row[name]) is None else encode(value) for row in rows) + "}"
-        for name, (_type, encode) in zip(columns, _forms(table, columns), strict=True)
+        for name, _kind, encode in _forms(shape)
     )
 
 
-def _unnest(table: Any, columns: tuple[str, ...]) -> str:
-    return ", ".join(f"%s::{kind}[]" for kind, _encode in _forms(table, columns))
+def _unnest(shape: _Shape) -> str:
+    return ", ".join(f"%s::{kind}[]" for _name, kind, _encode in _forms(shape))
 
 
 @lru_cache(maxsize=256)
@@ -238,18 +268,28 @@ def _pg_insert(shape: _Shape) -> str:
     table, columns = shape.table, shape.columns
     skip = " ON CONFLICT DO NOTHING" if shape.skip_existing else ""
     into = f"INSERT INTO {table.name} ({', '.join(columns)})"
-    return f"{into} SELECT * FROM unnest({_unnest(table, columns)}){skip}"  # noqa: S608 - names are the models'; values are bound
+    if shape.provided:
+        source = f"unnest({_unnest(shape)}) AS d ({', '.join(name for name, _kind in _sent(shape))})"
+        order = ", ".join(f"d.{name}" for name in shape.provided.order)
+        return f"{_insert_provided(shape, source)} ORDER BY {order}{skip}"
+    return f"{into} SELECT * FROM unnest({_unnest(shape)}){skip}"  # noqa: S608 - names are the models'; values are bound
+
+
+def _insert_provided(shape: _Shape, source: str) -> str:
+    assert shape.provided  # noqa: S101 - for types; its callers asked
+    into, these = ", ".join(shape.columns), ", ".join(f"d.{name}" for name in shape.columns)
+    return f"INSERT INTO {shape.table.name} ({into}) SELECT {these} FROM {source} WHERE {shape.provided.condition}"  # noqa: S608 - as above
 
 
 def _pg_update(shape: _Shape) -> str:
-    table, columns, by, add, guard, _skip = shape
+    table, columns, by, add, guard = shape[:5]
     sets = ", ".join(f"{name} = {f't.{name} + ' if name in add else ''}d.{name}" for name in columns if name not in by)
     met = [f"t.{name} = d.{name}" for name in by]
     met += [
         f"t.{name} IS NULL" if texts is None else f"t.{name} IN ({', '.join(map(_literal, texts))})"
         for name, texts in guard
     ]
-    source = f"unnest({_unnest(table, columns)}) AS d ({', '.join(columns)})"
+    source = f"unnest({_unnest(shape)}) AS d ({', '.join(columns)})"
     return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {' AND '.join(met)}"  # noqa: S608 - as above
 
 
@@ -259,7 +299,12 @@ def _sqlite_rows(shape: _Shape, rows: Sequence[Row]) -> Sequence[Row]:
 
 @lru_cache(maxsize=256)
 def _sqlite_statement(shape: _Shape) -> Any:
-    table, columns, by, add, guard, skip_existing = shape
+    table, columns, by, add, guard, skip_existing, provided = shape
+    if provided:
+        row = ", ".join(f":{name} AS {name}" for name, _kind in _sent(shape))
+        skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
+        types = [bindparam(name, type_=kind) for name, kind in _sent(shape)]
+        return text(f"{_insert_provided(shape, f'(SELECT {row}) AS d')}{skip}").bindparams(*types)
     if not by:
         insert = sqlite.insert(table)
         return insert.on_conflict_do_nothing() if skip_existing else insert

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlencode
-from uuid import UUID
 
 from fastapi import FastAPI
 
 from orderkit.api.dependencies import Runtime
 from orderkit.app import create_app
+from orderkit.auth import sessions
 from orderkit.auth.models import User
 from orderkit.settings import Settings
 
@@ -73,9 +73,10 @@ class Client:
         """Runs `work` on the application's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
 
-    def token(self, user: User | UUID) -> dict[str, str]:
-        """Headers of a request by `user`."""
-        issued = self.runtime.tokens.issue(user if isinstance(user, UUID) else user.id)
+    def token(self, user: User) -> dict[str, str]:
+        """Headers of a request by `user`, who logs in for it."""
+        granted = sessions.start(self.runtime.database, user, days=30)
+        issued = self.runtime.tokens.issue(user.id, granted.session_id)
         return {"Authorization": f"Bearer {issued.token}"}
 
     def get(self, path: str, headers: Headers | None = None) -> Answer:

@@ -101,7 +101,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("refreshed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id_users")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
     )
@@ -182,7 +181,10 @@ def downgrade() -> None:
         sa.Column("avatar_url", sa.Text(), nullable=True),
         sa.Column("bio", sa.Text(), nullable=True),
         sa.Column("token_version", sa.Integer(), nullable=False),
-        *(sa.Column(name, sa.DateTime(timezone=True)) for name in ("verified_at", "banned_at", "deleted_at", "erased_at")),
+        *(
+            sa.Column(name, sa.DateTime(timezone=True))
+            for name in ("verified_at", "banned_at", "deleted_at", "erased_at")
+        ),
         sa.CheckConstraint("email = lower(email)", name="ck_users_email_lower"),
         sa.CheckConstraint("token_version >= 0", name="ck_users_token_version_not_negative"),
         sa.ForeignKeyConstraint(["role"], ["roles.name"], name="fk_users_role_roles"),

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, requires
 from orderkit.api.pagination import Page, Paging, paging
-from orderkit.auth.models import User
+from orderkit.auth.callers import Caller
 from orderkit.fulfillment import dead_letters
 from orderkit.fulfillment.dead_letters import Letter
 from orderkit.observability import context
 
-Operator = Annotated[User, Depends(requires("fulfillment:manage"))]
+Operator = Annotated[Caller, Depends(requires("fulfillment:manage"))]
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
@@ -17,7 +18,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderkit.api import problems
-from orderkit.errors import BodyTooLarge, NotFound
+from orderkit.api.dependencies import Runtime
+from orderkit.auth.callers import API_KEY_PREFIX
+from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated
 from orderkit.observability import context, logs, metrics
 
 MAX_BODY_BYTES = 64 * 1024
@@ -52,14 +55,17 @@ class Edge:
         answer = _Answer(send, ids)
         body = _Body(receive, headers)
         refused: Response | None = None
+        runtime: Runtime = scope["app"].state.runtime
         try:
+            if runtime.throttle.per_minute and not scope["path"].startswith(_QUIET):
+                await _count(runtime, scope, headers, answer)
             await body.check_length()
             if "\0" in scope["path"]:  # PostgreSQL cannot even be asked for it
                 raise NotFound("there is nothing under this address")
             await self._app(scope, body.receive, answer.send)
         except ClientDisconnect:
             answer.status = answer.status or CLIENT_GONE
-        except (BodyTooLarge, NotFound) as error:
+        except (BodyTooLarge, NotFound, RateLimited) as error:
             refused = problems.answer_to(error)
         except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
             refused = problems.internal_error(error)
@@ -75,6 +81,8 @@ class _Answer:
         self._send = send
         self._ids = ids
         self.status = 0
+        self.quota: tuple[tuple[bytes, bytes], ...] = ()
+        """What the answer says about the limit on requests."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -84,11 +92,40 @@ class _Answer:
                 (b"x-request-id", self._ids.request_id.encode()),
                 (b"traceparent", self._ids.traceparent.encode()),
                 *_ALWAYS,
+                *self.quota,
             ]
             if not any(name == b"cache-control" for name, _ in head):
                 head.append(_UNLESS_SAID)
             message["headers"] = head
         await self._send(message)
+
+
+async def _count(runtime: Runtime, scope: Scope, headers: Mapping[bytes, bytes], answer: _Answer) -> None:
+    """Counts the request for whoever sends it. Raises RateLimited for one too many."""
+    quota = await runtime.throttle.request(_principal(runtime, scope, headers))
+    answer.quota = quota.headers
+    if quota.retry_after:
+        raise RateLimited(f"more than {runtime.throttle.per_minute} requests in a minute; try again later")
+
+
+def _principal(runtime: Runtime, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+    """Whose request it is as far as is known without asking the database; whoever is nobody is their network address.
+
+    What is made up, a token or a key, is nobody's: it would be a new principal with each request.
+    """
+    scheme, _, secret = (_text(headers, b"authorization") or "").partition(" ")
+    if secret and scheme.lower() == "bearer":
+        if secret.startswith(API_KEY_PREFIX):
+            key_id = runtime.throttle.known_key(sha256(secret.encode()).digest())
+            if key_id is not None:
+                return f"key:{key_id}"
+        else:
+            try:
+                return f"user:{runtime.tokens.verify(secret).user_id}"
+            except Unauthenticated:
+                pass  # the route will say so, if it minds
+    client = scope.get("client")
+    return runtime.throttle.address(client[0] if client else None)
 
 
 class _Body:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from orderkit import migrating
 from orderkit.api import problems
-from orderkit.api.dependencies import Running, Runtime
+from orderkit.api.dependencies import Running, Runtime, anyone
 from orderkit.errors import ConfigurationError, Unauthenticated
 from orderkit.observability import metrics
 
@@ -36,6 +36,7 @@ class Readiness(BaseModel):
 
 @router.get("/health/live")
 @router.get("/health/liveness", include_in_schema=False)
+@anyone
 async def live() -> Live:
     """The process runs. Asks nobody else, so that a database that is away restarts no API."""
     return Live()
@@ -43,6 +44,7 @@ async def live() -> Live:
 
 @router.get("/health/ready", responses={503: {"model": Readiness, "description": "`checks` says what is wrong."}})
 @router.get("/health/readiness", include_in_schema=False)
+@anyone
 async def ready(app: Running, response: Response) -> Readiness:
     """Requests can be served: the database answers and is migrated, and the process is not about to stop."""
     checks = {"database": await _database(app), "process": "stopping" if app.draining else "ok"}
@@ -71,6 +73,7 @@ async def _database(app: Runtime) -> str:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems.responses(401)},
 )
+@anyone
 async def scrape(app: Running, request: Request) -> Response:
     """Prometheus' text format. With ORDERKIT_METRICS_TOKEN set, asks for it as a bearer token."""
     wanted = app.settings.metrics_token

@@ -14,9 +14,10 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from orderkit import idempotency
 from orderkit.api import answers, json_body, pagination, problems
-from orderkit.api.dependencies import Principal, Running, current_user, principal, runtime
-from orderkit.auth.models import User
-from orderkit.auth.permissions import allows
+from orderkit.api.dependencies import Running, principal, requires, runtime
+from orderkit.auth.callers import Caller
+from orderkit.auth.permissions import OWN_ORDERS
+from orderkit.auth.sessions import Holder
 from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound
 from orderkit.idempotency import Replay
 from orderkit.ids import new_id
@@ -131,7 +132,7 @@ def prefers_async(request: Request) -> bool:
 
 async def place_order(
     request: Request,
-    who: Annotated[Principal, Depends(principal)],
+    who: Annotated[Holder, Depends(principal)],
     app: Running,
 ) -> Response:
     """Places an order, charges it, and answers what became of it.
@@ -157,6 +158,7 @@ async def place_order(
         PlaceOrder(
             order_id=new_id(),
             user_id=who.user_id,
+            session_id=who.session_id,
             idempotency_key=key,
             fingerprint=idempotency.fingerprint("POST", request.scope["path"], body),
             items=tuple(Line(line.sku, line.quantity) for line in wanted.items),
@@ -241,14 +243,14 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
 @router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 404, 422)})
 def get_order(
     order_id: UUID,
-    user: Annotated[User, Depends(current_user)],
+    caller: Annotated[Caller, Depends(requires(OWN_ORDERS))],
     app: Running,
 ) -> Response:
     """One order, to its owner and to staff; for anybody else it does not exist."""
     with app.database.reading() as session:
         connection = session.connection()
         found = reading.find(connection, order_id)
-        if found is None or not (found.user_id == user.id or allows(user, "orders:read")):
+        if found is None or not (found.user_id == caller.id or caller.may("orders:read")):
             raise NotFound(f"there is no order {order_id}")
         (answer,) = answers.orders(connection, [found])
     return Response(
@@ -258,21 +260,21 @@ def get_order(
 
 @router.get("", responses={200: {"model": pagination.Page[answers.OrderAnswer]}, **problems.responses(400, 401, 422)})
 def list_orders(
-    user: Annotated[User, Depends(current_user)],
+    caller: Annotated[Caller, Depends(requires(OWN_ORDERS))],
     app: Running,
     paging: Annotated[pagination.Paging, Depends(pagination.paging)],
     status: Annotated[OrderStatus | None, Query()] = None,
 ) -> Response:
     """Orders, newest first: one's own, or everyone's with `orders:read`."""
-    everyones = allows(user, "orders:read")
-    of = {"list": "orders", "user": None if everyones else str(user.id), "status": status}
+    everyones = caller.may("orders:read")
+    of = {"list": "orders", "user": None if everyones else str(caller.id), "status": status}
     after = paging.after(of, reading.Position)
     with app.database.reading() as session:
         connection = session.connection()
         found = reading.page(
             connection,
             limit=paging.limit + 1,
-            user_id=None if everyones else user.id,
+            user_id=None if everyones else caller.id,
             status=status,
             after=after,
         )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from orderkit import db
+from orderkit.api.dependencies import anyone
 from orderkit.errors import (
     BodyMalformed,
     ConfigurationError,
@@ -377,6 +378,7 @@ router = APIRouter(prefix="/problems", tags=["errors"])
 
 
 @router.get("/{code}", responses=responses(404))
+@anyone
 async def explain_problem(code: Annotated[str, Path(description="The `code` of a problem document.")]) -> Explanation:
     """What a problem code means and what to do about it."""
     if code not in KINDS:

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Running, requires
+from orderkit.api.dependencies import Running, anyone, requires
 from orderkit.api.json_body import Body, OneLine, StrictRoute
 from orderkit.api.pagination import Page, Paging, paging
-from orderkit.auth.models import User
+from orderkit.auth.callers import Caller
 from orderkit.catalog import products
 from orderkit.catalog.models import Product
 from orderkit.inventory import stock
@@ -85,6 +85,7 @@ class ProductAnswer(BaseModel):
 
 
 @router.get("", responses=problems.responses(400, 422, 503))
+@anyone
 def list_products(app: Running, paging: Annotated[Paging, Depends(paging)]) -> Page[ProductAnswer]:
     """All products, by SKU."""
     of = {"list": "products"}
@@ -97,6 +98,7 @@ def list_products(app: Running, paging: Annotated[Paging, Depends(paging)]) -> P
 
 
 @router.get("/{sku}", response_model=ProductAnswer, responses=problems.responses(404, 503))
+@anyone
 def get_product(sku: str, app: Running) -> Product:
     """One product."""
     with app.database.reading() as session:
@@ -110,7 +112,7 @@ def get_product(sku: str, app: Running) -> Product:
     responses=problems.responses(400, 401, 403, 409, 413, 415, 422, 503),
 )
 def create_product(
-    body: ProductIn, app: Running, user: Annotated[User, Depends(requires("catalog:write"))], response: Response
+    body: ProductIn, app: Running, caller: Annotated[Caller, Depends(requires("catalog:write"))], response: Response
 ) -> Product:
     """Adds a product. Stock given here is its first movement."""
     with app.database.transaction() as session:
@@ -118,7 +120,7 @@ def create_product(
             session, sku=body.sku, name=body.name, unit_price=body.unit_price, currency=body.currency
         )
         if body.stock:
-            product = stock.move(session, body.sku, body.stock, "opening stock", user.id)
+            product = stock.move(session, body.sku, body.stock, "opening stock", caller.id)
     response.headers["Location"] = f"/products/{quote(body.sku, safe='')}"
     return product
 
@@ -141,8 +143,8 @@ def change_product(sku: str, body: ProductChange, app: Running) -> Product:
     responses=problems.responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 def move_stock(
-    sku: str, body: Movement, app: Running, user: Annotated[User, Depends(requires("inventory:write"))]
+    sku: str, body: Movement, app: Running, caller: Annotated[Caller, Depends(requires("inventory:write"))]
 ) -> Product:
     """Records a receipt or an adjustment, and answers the product with its new stock."""
     with app.database.transaction() as session:
-        return stock.move(session, sku, body.delta, body.reason, user.id)
+        return stock.move(session, sku, body.delta, body.reason, caller.id)

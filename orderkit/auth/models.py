@@ -18,6 +18,7 @@ ADMIN = "admin"
 
 _TO_ERASE = text("deleted_at IS NOT NULL AND erased_at IS NULL")
 _UNSENT = text("done_at IS NULL")
+_DONE = text("done_at IS NOT NULL")
 
 
 class Role(Table, table=True):
@@ -69,7 +70,7 @@ class User(Table, table=True):
 
 
 class LoginSession(Table, table=True):
-    """One login, and the family of refresh tokens that came of it, of which only the newest is good.
+    """One login, and the family of refresh tokens that came of it, of which only the newest is good. Ended, it is deleted.
 
     Both hashes are SHA-256 in hexadecimal. `family_hash` is of the part that all refresh tokens of a login share: whoever
     shows it beside a part that is not the newest shows a token that was used before.
@@ -91,7 +92,6 @@ class LoginSession(Table, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     refreshed_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
-    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class ApiKey(Table, table=True):
@@ -135,6 +135,8 @@ class AccountMail(Table, table=True):
     __tablename__ = "account_mails"
     __table_args__ = (
         Index("ix_account_mails_due", "run_at", postgresql_where=_UNSENT, sqlite_where=_UNSENT),  # the worker's loop
+        Index("ix_account_mails_email", "email", "kind", "created_at"),  # how many an address was sent of late
+        Index("ix_account_mails_done", "done_at", postgresql_where=_DONE, sqlite_where=_DONE),  # forgetting
         CheckConstraint("kind IN ('verify_email', 'reset_password')", name="kind_known"),
     )
 

@@ -57,7 +57,7 @@ def of_roles(connection: Connection) -> dict[str, frozenset[str]]:
 
 def descriptions(connection: Connection) -> Mapping[str, str]:
     """What each role is for, by its name."""
-    return {name: text for name, text in connection.execute(select(_roles.c.name, _roles.c.description))}
+    return {row.name: row.description for row in connection.execute(select(_roles))}
 
 
 def require_role(connection: Connection, role: str) -> None:

@@ -16,10 +16,12 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from orderkit import idempotency
+from orderkit.auth import sessions
+from orderkit.auth.sessions import Holder
 from orderkit.batches import in_one_transaction
 from orderkit.clock import now
 from orderkit.db import Database
-from orderkit.errors import KeyExpired, OrderkitError, Unauthenticated
+from orderkit.errors import KeyExpired, OrderkitError
 from orderkit.idempotency import Abandoned, Answer, KeyId, Replay
 from orderkit.ids import new_id
 from orderkit.inventory import stock
@@ -42,6 +44,8 @@ Outcome = OrderSnapshot | Replay | Abandoned
 class PlaceOrder:
     """A request to place an order. `order_id`, made by the caller, is also the token of its claim on the key.
 
+    `session_id` is whose login it came in; None for an API key's, which was asked for just before.
+
     With `answer_at_once` the order is answered as it is placed, and the worker charges it.
     """
 
@@ -55,11 +59,16 @@ class PlaceOrder:
     shipping_address: dict[str, Any] | None = None
     note: str | None = None
     request_id: str | None = None
+    session_id: UUID | None = None
     answer_at_once: Callable[[OrderSnapshot], Answer] | None = None
 
     @property
     def key(self) -> KeyId:
         return KeyId(self.user_id, self.idempotency_key)
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(self.user_id, self.session_id)
 
 
 def location(order_id: UUID) -> str:
@@ -109,17 +118,27 @@ class Placement:
             firsts.setdefault(one.key, one)
         rows = idempotency.claim(
             connection,
-            (idempotency.Claim(key, one.fingerprint, one.order_id) for key, one in firsts.items()),
+            (
+                idempotency.Claim(key, one.fingerprint, one.order_id, {"session_id": one.session_id})
+                for key, one in firsts.items()
+            ),
             at=at,
             lease=self._lease,
+            provided=sessions.ADMITTED,
         )
+        if all(row.resource_id == firsts[key].order_id for key, row in rows.items()) and len(rows) == len(members):
+            return list(members)
+        # Some keys did not go in: they were claimed before, or whoever sends them may not. Only now is it asked which.
+        admitted = sessions.admitted(connection, {one.holder for one in members}, at)
         mine: list[PlaceOrder] = []
         for one in members:
             row = rows.get(one.key)
-            if row is None:  # whoever held the key gave it up between the two statements
-                outcomes[one.order_id] = idempotency.in_use()
-            elif row.resource_id == one.order_id:
+            if row is not None and row.resource_id == one.order_id:
                 mine.append(one)
+            elif one.holder not in admitted:
+                outcomes[one.order_id] = sessions.over()
+            elif row is None:  # whoever held the key gave it up between the two statements
+                outcomes[one.order_id] = idempotency.in_use()
             else:
                 try:
                     outcomes[one.order_id] = idempotency.judge(
@@ -130,7 +149,7 @@ class Placement:
         return mine
 
     def _explained(self, member: PlaceOrder, error: IntegrityError) -> Exception:
-        """What a broken constraint means: the key's row was forgotten but its order is there, or the user is gone."""
+        """What a broken constraint means: the key's row was forgotten but its order is there."""
         try:
             with self._database.reading() as session:
                 expired = _expired(session.connection(), [member])
@@ -138,8 +157,6 @@ class Placement:
             return failed
         if expired:
             return expired[member.order_id]
-        if "users" in str(error.orig) or "FOREIGN KEY" in str(error.orig):
-            return Unauthenticated("the account of this token no longer exists")
         return error
 
 

@@ -12,7 +12,6 @@ from passlib.hash import argon2
 from orderkit.auth import accounts, passwords
 from orderkit.auth.models import ADMIN, CUSTOMER
 from orderkit.auth.passwords import HashingThreads
-from orderkit.auth.permissions import PERMISSIONS, ROLES, allows, of_role
 from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid, Unavailable
 from orderkit.ids import new_id
@@ -148,17 +147,3 @@ def test_who_waits_is_counted_and_failures_are_given_back(monkeypatch: pytest.Mo
         return list(outcomes)
 
     assert [type(one) for one in asyncio.run(crowd())] == [ValueError, ValueError]
-
-
-def test_an_admin_may_do_everything_and_a_customer_nothing_special(database: Database) -> None:
-    admin, customer = make_user(database, role=ADMIN), make_user(database)
-    for permission in PERMISSIONS:
-        assert allows(admin, permission)
-        assert not allows(customer, permission)
-    assert of_role("unheard of") == frozenset()
-    assert set().union(*ROLES.values()) <= PERMISSIONS.keys()
-
-
-def test_a_misspelt_permission_is_a_bug_and_not_a_no(database: Database) -> None:
-    with pytest.raises(KeyError):
-        allows(make_user(database, role=ADMIN), "catalog:wirte")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import hmac
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import jwt
 import pytest
-from pydantic import SecretStr
 
 from orderkit import clock
 from orderkit.auth import tokens
+from orderkit.auth.signing_keys import Key
 from orderkit.auth.tokens import Tokens
 from orderkit.errors import Unauthenticated
 from orderkit.settings import Settings
@@ -23,33 +24,47 @@ KEY = "a secret key of more than thirty-two characters"
 USER = uuid4()
 
 
+SESSION = uuid4()
+WHOSE = (USER, SESSION)
+
+
 @pytest.fixture
-def mine(tmp_path: Path) -> Tokens:
-    return Tokens(Settings(_env_file=None, home=tmp_path, secret_key=SecretStr(KEY)))
+def mine() -> Tokens:
+    made = Tokens(Settings(_env_file=None), lambda: [Key("first", KEY.encode())])
+    asyncio.run(made.reload())
+    return made
 
 
 def claims(**other: Any) -> dict[str, Any]:
     at = int(clock.now().timestamp())
-    good = {"iss": "orderkit", "aud": "orderkit", "sub": str(USER), "typ": "access", "iat": at, "exp": at + 60}
+    good = {
+        "iss": "orderkit",
+        "aud": "orderkit",
+        "sub": str(USER),
+        "sid": str(SESSION),
+        "typ": "access",
+        "iat": at,
+        "exp": at + 60,
+    }
     return {name: value for name, value in (good | other).items() if value is not ...}
 
 
 def signed(payload: dict[str, Any], key: str = KEY, algorithm: str = "HS256", **header: Any) -> str:
-    return jwt.encode(payload, key, algorithm=algorithm, headers=header)
+    return jwt.encode(payload, key, algorithm=algorithm, headers={"kid": "first"} | header)
 
 
 def test_what_is_issued_is_verified(mine: Tokens) -> None:
-    issued = mine.issue(USER)
+    issued = mine.issue(USER, SESSION)
     assert issued.expires_in == 15 * 60
-    assert mine.verify(issued.token) == USER
-    assert mine.verify(issued.token) == USER
-    assert mine.verify(signed(claims())) == USER
+    assert mine.verify(issued.token)[:2] == WHOSE
+    assert mine.verify(issued.token)[:2] == WHOSE
+    assert mine.verify(signed(claims()))[:2] == WHOSE
 
 
 def test_a_token_says_no_more_than_whose_it_is(mine: Tokens) -> None:
-    told = jwt.decode(mine.issue(USER).token, options={"verify_signature": False})
-    assert told.keys() == {"iss", "aud", "sub", "typ", "iat", "exp"}
-    assert told["sub"] == str(USER)
+    told = jwt.decode(mine.issue(USER, SESSION).token, options={"verify_signature": False})
+    assert told.keys() == {"iss", "aud", "sub", "sid", "typ", "iat", "exp"}
+    assert (told["sub"], told["sid"]) == (str(USER), str(SESSION))
     assert told["exp"] - told["iat"] == 15 * 60
 
 
@@ -64,6 +79,10 @@ def test_a_token_says_no_more_than_whose_it_is(mine: Tokens) -> None:
         {"sub": "admin"},
         {"sub": ...},
         {"sub": 5},
+        {"sid": "a session"},
+        {"sid": ...},
+        {"sid": 5},
+        {"sid": None},
         {"typ": "refresh"},
         {"typ": ...},
         {"typ": None},
@@ -100,7 +119,11 @@ def test_another_key_is_refused(mine: Tokens) -> None:
 
 
 def part(value: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+    return part_of(json.dumps(value).encode())
+
+
+def part_of(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "", "RS256", "ES256", None, 5])
@@ -112,10 +135,20 @@ def test_an_unsigned_token_is_refused(mine: Tokens, name: Any) -> None:
 
 
 def test_keys_that_a_token_brings_along_are_not_looked_at(mine: Tokens) -> None:
-    for header in ({"kid": "../../dev/null"}, {"jku": "http://127.0.0.1:1/"}, {"jwk": {"kty": "oct", "k": "AA"}}):
-        assert mine.verify(signed(claims(), **header)) == USER
+    for header in ({"jku": "http://127.0.0.1:1/"}, {"jwk": {"kty": "oct", "k": "AA"}}, {"x5u": "http://127.0.0.1:1/"}):
+        assert mine.verify(signed(claims(), **header))[:2] == WHOSE
         with pytest.raises(Unauthenticated):
             mine.verify(signed(claims(), key="\0" * 40, **header))
+
+
+@pytest.mark.parametrize("kid", ["../../dev/null", "", "second", None, 5, ["first"], {"first": 1}, "' OR 1=1 --", "\0"])
+def test_a_key_that_is_not_known_is_none(mine: Tokens, kid: Any) -> None:
+    head = part({"alg": "HS256", "typ": "JWT", "kid": kid})
+    _head, body, signature = signed(claims()).split(".")
+    for key in (KEY, "", "\0" * 40):
+        signature = part_of(hmac.digest(key.encode(), f"{head}.{body}".encode(), "sha256"))
+        with pytest.raises(Unauthenticated):
+            mine.verify(f"{head}.{body}.{signature}")
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "é.é.é", "x" * 10_000, "\0"])
@@ -125,7 +158,7 @@ def test_nonsense_is_refused(mine: Tokens, token: str) -> None:
 
 
 def test_every_changed_character_is_noticed(mine: Tokens) -> None:
-    token = mine.issue(USER).token
+    token = mine.issue(USER, SESSION).token
     mine.verify(token)
     for place in range(0, len(token), 7):
         changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
@@ -135,7 +168,7 @@ def test_every_changed_character_is_noticed(mine: Tokens) -> None:
 
 def test_a_token_that_was_verified_expires_all_the_same(mine: Tokens) -> None:
     token = signed(claims())
-    assert mine.verify(token) == USER
+    assert mine.verify(token)[:2] == WHOSE
     with clock.moved(timedelta(seconds=61)):
         for _ in range(2):
             with pytest.raises(Unauthenticated):
@@ -146,7 +179,7 @@ def test_a_verified_token_is_not_verified_again(mine: Tokens, monkeypatch: pytes
     token = signed(claims())
     mine.verify(token)
     monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("verified again"))
-    assert mine.verify(token) == USER
+    assert mine.verify(token)[:2] == WHOSE
 
 
 def test_what_is_remembered_is_bounded_and_refused_tokens_are_not(
@@ -155,8 +188,8 @@ def test_what_is_remembered_is_bounded_and_refused_tokens_are_not(
     monkeypatch.setattr(tokens, "CACHED_TOKENS", 3)
     good = [signed(claims(nbf=n)) for n in range(5)]
     for token in good:
-        assert mine.verify(token) == USER
+        assert mine.verify(token)[:2] == WHOSE
         with pytest.raises(Unauthenticated):
             mine.verify(token + "x")
     assert list(mine._verified) == good[2:]
-    assert all(mine.verify(token) == USER for token in good)
+    assert all(mine.verify(token)[:2] == WHOSE for token in good)

@@ -1,0 +1,51 @@
+"""Who may call what, as the routes themselves state it: the source of the table in docs/access.md, and of its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from orderkit.api.dependencies import ANYONE
+
+FILES = ("/openapi.json", "/static/docs")
+"""Of the documentation, which is for anyone; what FastAPI itself serves has nowhere to say so."""
+
+
+class Access(NamedTuple):
+    """One method of one address, and its rule: anyone, account, session, or the name of a permission; None if it has none."""
+
+    method: str
+    path: str
+    who: str | None
+
+
+def rules(app: FastAPI) -> list[Access]:
+    """The rule of every method of every route of `app`, in the order of paths."""
+    found: list[Access] = []
+    for context in iter_route_contexts(app.routes):
+        route = getattr(context, "route", context)
+        path = str(getattr(context, "path", route.path))
+        methods = sorted(getattr(route, "methods", None) or ("GET",))
+        if isinstance(route, APIRoute):
+            stated = {*_stated(route.dependant), *_said(route.endpoint)}
+            who = stated.pop() if len(stated) == 1 else None
+        else:
+            who = ANYONE if path in FILES else None
+        found += [Access(method, path, who) for method in methods]
+    return sorted(found, key=lambda one: (one.path, one.method))
+
+
+def _stated(dependant: Dependant) -> Iterator[str]:
+    yield from _said(dependant.call)
+    for inner in dependant.dependencies:
+        yield from _stated(inner)
+
+
+def _said(what: object) -> Iterator[str]:
+    who = getattr(what, "who", None)
+    if isinstance(who, str):
+        yield who
