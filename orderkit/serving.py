@@ -53,6 +53,7 @@ def serve_until_signalled(
     listener: socket.socket | None = None,
     on_drain: Callable[[], None] | None = None,
     linger_s: float = 0.0,
+    trusted_proxies: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
     """Serves the ASGI `app` on this thread and returns once SIGTERM or SIGINT has come and what was under way is answered.
@@ -60,6 +61,7 @@ def serve_until_signalled(
     Requests get DRAIN_S seconds for that. `on_drain` is called on the event loop when it begins, for an app that holds
     connections open or tells that it is not ready. After SIGTERM, connections are accepted for another `linger_s` seconds,
     so that a load balancer sees the latter first. `listener` is a socket from `listen`, in place of host and port.
+    X-Forwarded-For and -Proto are believed of `trusted_proxies`, addresses or networks by commas, and of nobody else.
     `options` are further options of uvicorn. Prints nothing: uvicorn's loggers are left as the caller has set them up.
 
     Raises ConfigurationError or Unavailable if it cannot listen, Unavailable if the app does not start.
@@ -68,6 +70,9 @@ def serve_until_signalled(
         "access_log": False,
         "log_config": None,
         "server_header": False,
+        # Said both: uvicorn on its own believes 127.0.0.1, and whom the variable FORWARDED_ALLOW_IPS names.
+        "proxy_headers": trusted_proxies is not None,
+        "forwarded_allow_ips": trusted_proxies or "",
         "lifespan": "on",
         "backlog": BACKLOG,
         "timeout_graceful_shutdown": DRAIN_S,

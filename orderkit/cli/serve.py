@@ -69,7 +69,15 @@ def _serve(listener: socket.socket) -> None:
         api.state.runtime.draining = True
 
     host, port = listener.getsockname()[:2]
-    serving.serve_until_signalled(api, host=host, port=port, listener=listener, on_drain=drain, linger_s=LINGER_S)
+    serving.serve_until_signalled(
+        api,
+        host=host,
+        port=port,
+        listener=listener,
+        on_drain=drain,
+        linger_s=LINGER_S,
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 @contextmanager
