@@ -17,6 +17,8 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from ipaddress import ip_address
 from pathlib import Path
+from socket import SHUT_RDWR
+from threading import Timer
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SMTP_TIMEOUT_S = 5.0
-"""For each step of the conversation, of which there are about ten."""
+SMTP_WITHIN_S = 15.0
+"""For each step of the conversation, of which there are about ten, and for all of them: a worker that stops waits for it."""
 
 SUBMISSION_PORT = {"smtp": 587, "smtps": 465}
 """RFC 8314, where the URL names no port."""
@@ -160,6 +163,8 @@ class Smtp:
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
         session = self._connect()
+        hanging_up = Timer(SMTP_WITHIN_S, _hang_up, [session])
+        hanging_up.start()
         try:
             if not self.tls_from_the_start and not _is_this_machine(self.host):
                 session.starttls(context=ssl.create_default_context())  # raises where the server has none
@@ -169,6 +174,7 @@ class Smtp:
             with suppress(smtplib.SMTPException, OSError):  # the mail is taken by now; a rude goodbye changes nothing
                 session.quit()
         finally:
+            hanging_up.cancel()
             session.close()
 
     def _connect(self) -> smtplib.SMTP:
@@ -176,6 +182,13 @@ class Smtp:
             context = ssl.create_default_context()
             return smtplib.SMTP_SSL(self.host, self.port, timeout=SMTP_TIMEOUT_S, context=context)
         return smtplib.SMTP(self.host, self.port, timeout=SMTP_TIMEOUT_S)
+
+
+def _hang_up(session: smtplib.SMTP) -> None:
+    """Ends a conversation that takes too long from outside: whoever waits for the server gets an error."""
+    if session.sock is not None:
+        with suppress(OSError):
+            session.sock.shutdown(SHUT_RDWR)
 
 
 def _is_this_machine(host: str) -> bool:

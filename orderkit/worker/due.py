@@ -20,6 +20,8 @@ from sqlalchemy import Connection, Select, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit import idempotency
+from orderkit.auth import mails
+from orderkit.auth.models import AccountMail
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.fulfillment.models import Fulfillment
@@ -42,6 +44,7 @@ FORGET_AT_ONCE = 1000
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
 _payments = Payment.__table__  # type: ignore[attr-defined]
 _refunds = Refund.__table__  # type: ignore[attr-defined]
+_mails = AccountMail.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Kind:
     """Rows that may be due: `where` is the very text of the partial index on `due`, else SQLite would not use it.
 
     `ceiling`: no task for them is put on a queue in which so many wait. A backlog is to stay in the database; on the queue
-    it would be woken anew every 5 s.
+    it would be woken anew every 5 s. `a_turn`: nor are more than so many put there in one turn.
     """
 
     name: str
@@ -59,10 +62,14 @@ class Kind:
     ceiling: int
     breaker: Breaker
     wake: Callable[[UUID], object]
+    a_turn: int = 160
 
 
 def kinds(runtime: Runtime, tasks: Tasks) -> Sequence[Kind]:
-    """The most urgent first, and with the highest ceiling, so that a crowd of parcels does not keep a payment waiting."""
+    """The most urgent first, and with the highest ceiling, so that a crowd of parcels does not keep a payment waiting.
+
+    Mails come last, a few at a time, and above the ceiling of parcels: no crowd of these locks anybody out for good.
+    """
     gateway, carrier = runtime.gateway_breaker, runtime.carrier_breaker
     unsettled = "status IN ('created', 'unknown')"
     unshipped = "status IN ('queued', 'running', 'retrying')"
@@ -71,6 +78,7 @@ def kinds(runtime: Runtime, tasks: Tasks) -> Sequence[Kind]:
         Kind("recalls", _fulfillments, "recall_at", "recall_at IS NOT NULL", 128, carrier, tasks.recall),
         Kind("refunds", _refunds, "run_at", "status = 'pending'", 96, gateway, tasks.refund),
         Kind("fulfillments", _fulfillments, "run_at", unshipped, 64, carrier, tasks.ship),
+        Kind("mails", _mails, "run_at", "done_at IS NULL", 72, runtime.mail_breaker, tasks.mail, a_turn=8),
     )
 
 
@@ -105,7 +113,7 @@ class Due:
         done = [self._survives("relay", self._relay_all)]
         done.append(self._survives("wake", self._wake_all))
         if time.monotonic() >= self._forget_at:
-            done.append(self._survives("forget keys", self._forget))
+            done.append(self._survives("forget", self._forget))
         return all(done)
 
     def _survives(self, name: str, part: Callable[[], None]) -> bool:
@@ -124,7 +132,7 @@ class Due:
     def _wake_all(self) -> None:
         waiting = self._queue.pending_count()
         for kind in self._kinds:
-            limit = _limit(kind.breaker, kind.ceiling - waiting)
+            limit = _limit(kind.breaker, min(kind.a_turn, kind.ceiling - waiting))
             if limit > 0:
                 waiting += self.wake(kind, limit)
 
@@ -141,12 +149,14 @@ class Due:
         return len(woken)
 
     def _forget(self) -> None:
-        """One batch, so that nothing waits for it; the next turn takes another if there may be more."""
+        """One batch of each, so that nothing waits for it; the next turn takes another if there may be more."""
         self._forget_at = time.monotonic() + FORGET_EVERY_S
-        with self._database.transaction() as session:
-            forgotten = idempotency.forget(session.connection(), before=now() - self._key_ttl, limit=FORGET_AT_ONCE)
-        if forgotten == FORGET_AT_ONCE:
-            self._forget_at = 0.0
+        at = now()
+        for forget, before in ((idempotency.forget, at - self._key_ttl), (mails.forget, at - mails.KEPT)):
+            with self._database.transaction() as session:
+                forgotten = forget(session.connection(), before=before, limit=FORGET_AT_ONCE)
+            if forgotten == FORGET_AT_ONCE:
+                self._forget_at = 0.0
 
 
 def _limit(breaker: Breaker, room: int) -> int:

@@ -1,11 +1,11 @@
-"""Everything that one worker process has open: the database, one event loop for all calls to providers, the breakers."""
+"""Everything that one worker process has open: the database, one event loop for all calls to others, the breakers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -14,14 +14,20 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from loguru import logger
 
 from orderkit import db
+from orderkit.auth.mails import Mails
 from orderkit.breaker import Breaker
 from orderkit.db import Database
 from orderkit.fulfillment.carriers import open_carrier
 from orderkit.fulfillment.dispatch import Dispatch
 from orderkit.http_client import open_session
+from orderkit.mail import open_mailer
 from orderkit.orders.resolution import Resolution
 from orderkit.payments.gateways import open_gateway
 from orderkit.settings import Settings
+
+MAIL_FAILURES = 5
+MAIL_LEFT_ALONE_S = 15.0
+"""Mails can wait longer than parcels, and each that meets a silent server holds a thread for 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,10 @@ class Runtime:
     portal: BlockingPortal
     dispatch: Dispatch
     resolution: Resolution
+    mails: Mails
     gateway_breaker: Breaker
     carrier_breaker: Breaker
+    mail_breaker: Breaker
 
     under_way: set[Future[None]] = field(default_factory=set)
 
@@ -63,16 +71,19 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     """Opens it all; at the end waits for the acts under way, unless they were abandoned, and closes it."""
     gateway_breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
     carrier_breaker = Breaker("carrier", settings.breaker_failures, settings.breaker_open_for)
+    mail_breaker = Breaker("mail", MAIL_FAILURES, MAIL_LEFT_ALONE_S)
+    mailer = open_mailer(settings)
     database = Database(settings)
     try:
         with (
+            closing(Mails(database, settings, mailer, mail_breaker)) as mails,
             start_blocking_portal("asyncio", name="providers") as portal,
             portal.wrap_async_context_manager(_http(settings)) as http,
         ):
             portal.call(_work_in_threads, settings.db_pool_size - 1)
             dispatch = Dispatch(database, settings, open_carrier(settings, http), carrier_breaker)
             resolution = Resolution(database, settings, open_gateway(settings, http), gateway_breaker)
-            yield Runtime(database, portal, dispatch, resolution, gateway_breaker, carrier_breaker)
+            yield Runtime(database, portal, dispatch, resolution, mails, gateway_breaker, carrier_breaker, mail_breaker)
     finally:
         database.dispose()
 

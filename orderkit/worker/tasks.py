@@ -19,6 +19,7 @@ class Tasks:
     recall: Callable[[UUID], object]
     resolve_payment: Callable[[UUID], object]
     refund: Callable[[UUID], object]
+    mail: Callable[[UUID], object]
 
 
 def register(queue: Huey, runtime: Runtime) -> Tasks:
@@ -40,9 +41,14 @@ def register(queue: Huey, runtime: Runtime) -> Tasks:
     def refund(row_id: str) -> None:
         runtime.act(runtime.resolution.refund, row_id)
 
+    @queue.task()  # type: ignore[untyped-decorator]
+    def mail(row_id: str) -> None:
+        runtime.act(runtime.mails.send, row_id)
+
     return Tasks(
         ship=lambda row_id: ship(str(row_id)),
         recall=lambda row_id: recall(str(row_id)),
         resolve_payment=lambda row_id: resolve_payment(str(row_id)),
         refund=lambda row_id: refund(str(row_id)),
+        mail=lambda row_id: mail(str(row_id)),
     )
