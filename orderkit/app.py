@@ -30,6 +30,7 @@ from orderkit.db import Database
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import open_gateway
 from orderkit.settings import Settings
+from orderkit.throttle import Throttle
 
 DESCRIPTION = """An order goes in, is paid once, is fulfilled in the background.
 
@@ -88,7 +89,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
         checkout = Checkout(database, settings, gateway, breaker)
         issuing = Tokens(settings, lambda: signing_keys.load(database, settings.signing_key))
-        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing)
+        throttle = Throttle(settings)
+        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing, throttle)
         with suppress(SQLAlchemyError):  # it is asked again each second
             await issuing.reload()
         reloading = asyncio.create_task(issuing.keep_current())
@@ -100,6 +102,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.state.runtime.draining = True
             gc.unfreeze()
             reloading.cancel()
+            await throttle.close()
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
             await run_in_threadpool(database.dispose)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -22,6 +23,7 @@ from orderkit.errors import Forbidden, Unauthenticated
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import Gateway
 from orderkit.settings import Settings
+from orderkit.throttle import Throttle
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Runtime:
     checkout: Checkout
     tokens: Tokens
     hashing: HashingThreads
+    throttle: Throttle
     draining: bool = False
 
 
@@ -101,6 +104,8 @@ async def _by_api_key(app: Runtime, key: str) -> Caller:
     found = await run_in_threadpool(callers.of_api_key, app.database, key)
     if found is None:
         raise Unauthenticated("the API key is not good, or no longer", headers=_INVALID_TOKEN)
+    if found.api_key_id is not None:
+        app.throttle.remember_key(sha256(key.encode()).digest(), found.api_key_id)
     return found
 
 

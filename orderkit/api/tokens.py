@@ -60,9 +60,11 @@ def _answer(app: Runtime, granted: Granted) -> TokenAnswer:
 @anyone
 async def log_in(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], app: Running) -> TokenAnswer:
     """Begins a session, for an e-mail address (`username`) and a password."""
-    user = await app.hashing.run(accounts.authenticate, app.database, form.username, form.password)
-    if user is None:
-        raise Unauthenticated("the e-mail address and the password do not match")
+    async with app.throttle.login(accounts.spelling(form.username), address(request)) as attempt:
+        user = await app.hashing.run(accounts.authenticate, app.database, form.username, form.password)
+        if user is None:
+            raise Unauthenticated("the e-mail address and the password do not match")
+        attempt.succeeded()
     granted = await run_in_threadpool(
         sessions.start,
         app.database,

@@ -30,6 +30,14 @@ def normal_email(text: str) -> str:
     return str(found.ascii_email).lower()
 
 
+def spelling(text: str) -> str:
+    """`text` in the spelling by which the throttle counts an address; what is no address, as it is."""
+    try:
+        return normal_email(text)
+    except Invalid:
+        return text
+
+
 def register(database: Database, email: str, name: str, password: str) -> User:
     """Creates a customer and gives it. Takes as long, and looks the same, for an address that is taken.
 
