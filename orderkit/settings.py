@@ -30,6 +30,10 @@ logging.getLogger("dotenv").setLevel(logging.ERROR)  # what it warns of is a pro
 PREFIX = "ORDERKIT_"
 ENV_FILE = ".env"
 MIN_SECRET_CHARACTERS = 32
+MIN_SECRET_VARIETY = 20
+"""Different runs of three characters in a secret. 32 random ones have nearly 30, even where they are all digits."""
+NOT_IN_SECRETS = ("change", "default", "example", "orderkit", "password", "secret")
+"""Words of placeholders. A key of 64 random characters holds one of them once in eight million."""
 PRODUCTION_RATE_LIMIT = 600
 LEASE_OVER_TIMEOUT = 1.25
 """A lease lasts for a call to a provider and, on top, for the transactions before and after it."""
@@ -314,7 +318,7 @@ def _production_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     make_one = "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
     if not secret:
         yield "secret_key", f"ORDERKIT_SECRET_KEY is not set; {make_one}"
-    elif len(secret) < MIN_SECRET_CHARACTERS or len(set(secret)) < 10:
+    elif _is_weak(secret):
         yield "secret_key", f"ORDERKIT_SECRET_KEY is weak; use at least {MIN_SECRET_CHARACTERS} random characters"
     if not settings.allow_test_providers:
         for name, value in (("gateway", settings.gateway), ("carrier", settings.carrier_name)):
@@ -323,3 +327,17 @@ def _production_problems(settings: Settings) -> Iterator[tuple[str, str]]:
                 f"{PREFIX}{name.upper()} is {value}, which takes no real money or parcels; "
                 "set ORDERKIT_ALLOW_TEST_PROVIDERS=1 if that is what you want",
             )
+
+
+def _is_weak(secret: str) -> bool:
+    """Whether a secret is short, a pattern, or text that somebody was to replace."""
+    threes = {secret[n : n + 3] for n in range(len(secret) - 2)}
+    # abc, 321 and aaa are steps of a pattern, however many different ones there are.
+    varied = [
+        three for three in threes if not -1 <= ord(three[1]) - ord(three[0]) == ord(three[2]) - ord(three[1]) <= 1
+    ]
+    return (
+        len(secret) < MIN_SECRET_CHARACTERS
+        or len(varied) < MIN_SECRET_VARIETY
+        or any(word in secret.lower() for word in NOT_IN_SECRETS)
+    )

@@ -7,6 +7,8 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from orderkit.redaction import redacted
+
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
 
@@ -28,7 +30,7 @@ def begin(request_id: str | None, traceparent: str | None) -> RequestIds:
     A valid `traceparent` is continued: the same trace and flags under a new span id.
     """
     fresh = secrets.token_hex(40)  # once: asking the system for randomness costs more than all else here
-    one_id = request_id if request_id and _SANE_ID.fullmatch(request_id) else fresh[:32]
+    one_id = request_id if request_id and _is_sane(request_id) else fresh[:32]
     found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if found and not (found[1] == "00" and found[4]):
         trace, flags = found[2], int(found[3], 16) & 1  # of the flags, version 00 defines only `sampled`
@@ -38,6 +40,11 @@ def begin(request_id: str | None, traceparent: str | None) -> RequestIds:
     _request_id.set(ids.request_id)
     _traceparent.set(ids.traceparent)
     return ids
+
+
+def _is_sane(request_id: str) -> bool:
+    """Whether it can stand in every log line and answer: it is short, plain, and nobody's key or card."""
+    return _SANE_ID.fullmatch(request_id) is not None and redacted(request_id) == request_id
 
 
 def request_id() -> str:

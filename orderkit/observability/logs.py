@@ -1,7 +1,8 @@
 """Logs: one line for each thing that happened, for people or for machines, with the id of the request it happened for.
 
 Modules write with loguru: `logger.bind(order_id=…).info("…")`. What libraries write with `logging` comes the same way.
-Tracebacks show code and never the values in it, which may be secrets.
+Tracebacks show code and never the values in it, which may be secrets. What looks like a token, a card number or an address
+is left out of all of it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from uuid import UUID
 
 from loguru import logger
 
 from orderkit import clock
 from orderkit.observability import context
+from orderkit.redaction import redacted
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -25,8 +29,10 @@ if TYPE_CHECKING:
     from orderkit.settings import Settings
 
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
-_TOO_CHATTY = ("alembic", "asyncio", "huey", "uvicorn", "uvicorn.access", "uvicorn.error")
+_TOO_CHATTY = ("alembic", "asyncio", "huey", "sqlalchemy", "uvicorn", "uvicorn.access", "uvicorn.error")
 """Loggers of which only warnings are of interest; our own edge and commands say the rest, once."""
+_OF_OTHERS = logging.INFO
+"""The least that is written of what libraries say, whatever the settings: what they say to debug is what they were given."""
 
 
 class _Line(NamedTuple):
@@ -72,10 +78,10 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 def write(level: str, message: str, facts: Mapping[str, Any]) -> None:
     """One line, past loguru: for the edge, which writes one for each request and saves 20 µs an order.
 
-    Writes nothing where `configure` was not called.
+    `facts` are its own words and numbers, and are written as they are. Writes nothing where `configure` was not called.
     """
     if _output is not None and logging.getLevelNamesMapping()[level] >= _output.least:
-        _output.write(_Line(clock.now(), level, "orderkit.api", message, facts))
+        _output.write(_Line(clock.now(), level, "orderkit.api", redacted(message), facts))
 
 
 def _of_loguru(message: Message) -> _Line:
@@ -83,8 +89,34 @@ def _of_loguru(message: Message) -> _Line:
     extra = dict(record["extra"])
     name = str(extra.pop("logger", record["name"]))
     error = record["exception"]
-    trace = "".join(traceback.format_exception(error.type, error.value, error.traceback)) if error else ""
-    return _Line(record["time"].astimezone(UTC), record["level"].name, name, record["message"], extra, trace)
+    trace = _trace(error.value, error.traceback) if error and error.value else ""
+    facts = {fact: _told(value) for fact, value in extra.items()}
+    return _Line(record["time"].astimezone(UTC), record["level"].name, name, redacted(record["message"]), facts, trace)
+
+
+def _told(fact: Any) -> Any:
+    """`fact` as it may be written; what is neither a number nor a time nor an id is text."""
+    if fact is None or isinstance(fact, bool | int | float | datetime | UUID):
+        return fact
+    if isinstance(fact, Mapping):
+        return {redacted(str(name)): _told(value) for name, value in fact.items()}
+    if isinstance(fact, list | tuple | set | frozenset):
+        return [_told(value) for value in fact]
+    return redacted(str(fact))
+
+
+def _trace(error: BaseException, where: TracebackType | None) -> str:
+    """The traceback, with what `error` says. A validation error says the value, which is a whole body; here, its place."""
+    text = "".join(traceback.format_exception(type(error), error, where))
+    told: BaseException | None = error
+    while told is not None:
+        if type(told).__module__.partition(".")[0] in ("fastapi", "pydantic", "pydantic_core") and hasattr(
+            told, "errors"
+        ):
+            places = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in told.errors())
+            text = text.replace(str(told), places)
+        told = told.__cause__ or told.__context__
+    return redacted(text)
 
 
 def _json_line(line: _Line) -> str:
@@ -132,6 +164,7 @@ class _FromLogging(logging.Handler):
 
 
 def _take_over_logging(level: str) -> None:
-    logging.basicConfig(handlers=[_FromLogging()], level=level, force=True)
+    least = max(_OF_OTHERS, logging.getLevelNamesMapping()[level])
+    logging.basicConfig(handlers=[_FromLogging()], level=least, force=True)
     for name in _TOO_CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

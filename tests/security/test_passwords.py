@@ -36,6 +36,7 @@ outdated = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1)
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every hash that was made or compared with since."""
+    passwords.hash_password(GOOD)  # passlib finds its backend at the first
     found: list[str] = []
     for name in ("hash", "verify"):
         real = getattr(passwords._argon2id, name)
@@ -156,13 +157,9 @@ def test_registering_does_the_same_work_for_taken_and_free_addresses(api: Client
 def test_no_character_of_a_password_is_left_out(api: Client, password: str) -> None:
     """OWASP ASVS 5.0 V6.2.8: as received, neither cut off nor changed in case."""
     assert api.post("/register", ADA | {"password": password}).status == 201
-    for sent, status in [
-        (password, 200),
-        (password[:-1], 401),
-        (password.swapcase() + " ", 401),
-        (password.strip("1 "), 401),
-    ]:
-        assert api.form("/token", {"username": ADA["email"], "password": sent}).status == status, ascii(sent)
+    assert api.form("/token", {"username": ADA["email"], "password": password}).status == 200
+    for other in (password[:-1], password[1:], password + " ", password.swapcase() + "x", password.upper() + "\0"):
+        assert api.form("/token", {"username": ADA["email"], "password": other}).status == 401
 
 
 # ── how they are kept ────────────────────────────────────────────────────────────────────────────────────────────────
