@@ -34,7 +34,7 @@ class TokenAnswer(BaseModel):
 
 
 class RefreshIn(Body):
-    refresh_token: Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"format": "password"})]
+    refresh_token: Annotated[str, Field(min_length=1, max_length=4000, json_schema_extra={"format": "password"})]
 
 
 class SessionAnswer(BaseModel):
