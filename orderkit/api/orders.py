@@ -27,32 +27,12 @@ from orderkit.orders import reading
 from orderkit.orders.placement import PlaceOrder, location
 from orderkit.orders.pricing import Line
 from orderkit.orders.states import OrderStatus
+from orderkit.redaction import looks_like_card
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
-_DIGITS = re.compile(r"\d(?:[\s.–-]{0,2}\d){12,}")
-_CARD_LENGTHS = {1: (15,), 2: (16,), 3: (14, 15, 16), 4: (13, 16, 19), 5: (16,), 6: (16, 17, 18, 19)}
-"""How long card numbers are, by their first digit (ISO/IEC 7812-1). Of any 16 digits, two in three would hold some 13 to 19
-that pass for a card by the check digit alone."""
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
-
-
-def looks_like_card(text: str) -> bool:
-    """Whether a card number is in it, by length and check digit (Luhn), however it is grouped and whatever is beside it."""
-    return any(
-        _luhn(digits[start : start + length])
-        for found in _DIGITS.finditer(text)
-        for digits in ([int(one) for one in found.group() if one.isdecimal()],)
-        for start, first in enumerate(digits)
-        for length in _CARD_LENGTHS.get(first, ())
-        if start + length <= len(digits)
-    )
-
-
-def _luhn(digits: list[int]) -> bool:
-    doubled = (digit * 2 if n % 2 else digit for n, digit in enumerate(reversed(digits)))
-    return sum(n - 9 if n > 9 else n for n in doubled) % 10 == 0
 
 
 def _no_card_number(text: str) -> str:

@@ -11,11 +11,11 @@ import pytest
 from sqlmodel import func, select
 
 from orderkit import clock
-from orderkit.api.orders import looks_like_card
 from orderkit.catalog.models import Product
 from orderkit.db import Database
 from orderkit.orders.models import Order
 from orderkit.payments.models import Payment
+from orderkit.redaction import looks_like_card
 from tests.client import Answer, Client
 from tests.factories import make_product, make_user
 

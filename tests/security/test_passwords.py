@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -55,9 +54,12 @@ def stored(database: Database, user: User) -> str:
     return found.password_hash or ""
 
 
-def with_outdated_hash(database: Database, email: str = "ada@example.com") -> User:
+def user_with(database: Database, email: str, hashed: str | None, field: str | None = None) -> User:
+    """A user with this hash, and with `field` set to now."""
     user = make_user(database, email=email)
-    user.password_hash = outdated.hash(GOOD)
+    user.password_hash = hashed
+    if field:
+        setattr(user, field, clock.now())
     with database.transaction() as session:
         session.merge(user)
     return user
@@ -193,10 +195,7 @@ def test_one_password_of_two_users_has_two_hashes(database: Database) -> None:
 )
 def test_a_hash_of_old_parameters_is_made_anew_at_the_next_login(database: Database, weaker: Any) -> None:
     """OWASP ASVS 5.0 V11.4.2: what is kept keeps up with what is asked for."""
-    user = make_user(database, email="ada@example.com")
-    user.password_hash = weaker.hash(GOOD)
-    with database.transaction() as session:
-        session.merge(user)
+    user = user_with(database, "ada@example.com", weaker.hash(GOOD))
     assert accounts.authenticate(database, "ada@example.com", GOOD) is not None
     renewed = stored(database, user)
     assert renewed != user.password_hash
@@ -220,7 +219,7 @@ def test_when_the_parameters_rise_the_hashes_of_today_are_made_anew(
 @pytest.mark.parametrize("password", ["", "wrong one", GOOD + " ", GOOD.upper()])
 def test_a_failed_login_makes_no_hash_anew(database: Database, hashed: list[str], password: str) -> None:
     """OWASP ASVS 5.0 V11.4.2: only who knows the password gives it a new hash."""
-    user = with_outdated_hash(database)
+    user = user_with(database, "ada@example.com", outdated.hash(GOOD))
     assert accounts.authenticate(database, "ada@example.com", password) is None
     assert stored(database, user) == user.password_hash
     assert hashed == ["verify"]
@@ -228,7 +227,7 @@ def test_a_failed_login_makes_no_hash_anew(database: Database, hashed: list[str]
 
 def test_logins_at_once_make_one_hash_anew_and_all_succeed(database: Database) -> None:
     """OWASP ASVS 5.0 V11.4.2."""
-    user = with_outdated_hash(database)
+    user = user_with(database, "ada@example.com", outdated.hash(GOOD))
     together = threading.Barrier(4)
 
     def log_in(_n: int) -> User | None:
@@ -246,7 +245,7 @@ def test_a_password_that_was_changed_meanwhile_is_not_put_back(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OWASP ASVS 5.0 V6.2.2: a change counts, whatever login was under way."""
-    user = with_outdated_hash(database)
+    user = user_with(database, "ada@example.com", outdated.hash(GOOD))
     real = passwords.hash_password
 
     def slow(password: str) -> str:
@@ -262,18 +261,10 @@ def test_a_password_that_was_changed_meanwhile_is_not_put_back(
 # ── logging in tells nothing ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def at(field: str) -> dict[str, datetime]:
-    return {field: clock.now()}
-
-
 @pytest.mark.parametrize("field", ["banned_at", "deleted_at"])
 def test_nobody_logs_in_as_a_banned_or_deleted_user(database: Database, hashed: list[str], field: str) -> None:
     """OWASP ASVS 5.0 V7.4.2 and V6.3.8: refused after the same work, and nothing is made anew."""
-    user = make_user(database, email="ada@example.com", **at(field))
-    user.password_hash = outdated.hash(GOOD)
-    with database.transaction() as session:
-        session.merge(user)
-    hashed.clear()
+    user = user_with(database, "ada@example.com", outdated.hash(GOOD), field)
     assert accounts.authenticate(database, "ada@example.com", GOOD) is None
     assert hashed == ["verify"]
     assert stored(database, user) == user.password_hash
@@ -283,10 +274,11 @@ def test_every_refused_login_has_one_answer_and_costs_one_comparison(
     api: Client, database: Database, hashed: list[str]
 ) -> None:
     """OWASP ASVS 5.0 V6.3.8."""
-    make_user(database, email="known@example.com", password=GOOD)
-    make_user(database, email="banned@example.com", password=GOOD, **at("banned_at"))
-    make_user(database, email="deleted@example.com", password=GOOD, **at("deleted_at"))
-    make_user(database, email="guest@example.com")
+    right = passwords.hash_password(GOOD)
+    user_with(database, "known@example.com", right)
+    user_with(database, "banned@example.com", right, "banned_at")
+    user_with(database, "deleted@example.com", right, "deleted_at")
+    user_with(database, "guest@example.com", None)
     hashed.clear()
     tried = {
         "known@example.com": "wrong one",
