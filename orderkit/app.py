@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from orderkit import __version__, http_client
-from orderkit.api import accounts, dead_letters, health, orders, problems, products, tokens
+from orderkit.api import accounts, audit_log, dead_letters, health, links, orders, problems, products, roles, tokens
 from orderkit.api.dependencies import Runtime, anyone
 from orderkit.api.edge import Edge
 from orderkit.auth import signing_keys
@@ -43,7 +43,10 @@ ROUTERS = (
     products.router,
     tokens.router,
     accounts.router,
+    links.router,
     dead_letters.router,
+    roles.router,
+    audit_log.router,
     health.router,
     problems.router,
 )

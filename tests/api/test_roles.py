@@ -1,0 +1,172 @@
+"""Roles over HTTP: seen and changed by whoever may, one change after the other, and nobody gives what they do not have."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from orderkit.auth.models import ADMIN, User
+from orderkit.auth.permissions import PERMISSIONS
+from orderkit.db import Database
+from tests.client import Answer, Client
+from tests.factories import GRANTS, make_user
+from tests.threads import at_once
+
+Headers = dict[str, str]
+ROLES = sorted([*GRANTS, "customer"])
+
+
+def put(api: Client, role: str, permissions: object, headers: Headers | None) -> Answer:
+    return api.run(api.call("PUT", f"/roles/{role}/permissions", {"permissions": permissions}, headers=headers))
+
+
+def permissions_of(api: Client, role: str, headers: Headers) -> list[str]:
+    [found] = [one["permissions"] for one in api.get("/roles", headers).json()["items"] if one["name"] == role]
+    assert isinstance(found, list)
+    return found
+
+
+def entries(api: Client, headers: Headers, role: str) -> list[dict[str, object]]:
+    found = api.get(f"/admin/audit-log?subject=role:{role}", headers).json()["items"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_permissions_have_an_id_a_name_and_a_description(api: Client, staff: Headers) -> None:
+    listed = api.get("/permissions", staff).json()
+    assert listed["next_cursor"] is None
+    assert {one["name"]: one["description"] for one in listed["items"]} == PERMISSIONS
+    assert len({UUID(one["id"]) for one in listed["items"]}) == len(PERMISSIONS)
+    assert all(one.keys() == {"id", "name", "description"} for one in listed["items"])
+    assert api.get("/permissions", staff).json() == listed
+
+
+def test_roles_come_with_what_they_may_do(api: Client, staff: Headers) -> None:
+    listed = api.get("/roles", staff).json()
+    assert listed["next_cursor"] is None
+    assert {one["name"]: tuple(one["permissions"]) for one in listed["items"]} == {"customer": (), **GRANTS}
+    assert all(one.keys() == {"name", "description", "permissions"} for one in listed["items"])
+
+
+@pytest.mark.parametrize(("path", "names"), [("/roles", ROLES), ("/permissions", sorted(PERMISSIONS))])
+def test_both_lists_are_paged_as_all_lists_are(api: Client, staff: Headers, path: str, names: list[str]) -> None:
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = api.get(f"{path}?limit=3{cursor}", staff).json()
+        seen += [one["name"] for one in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == names
+    assert api.get(f"{path}?limit=101", staff).status == 422
+    other = {"/roles": "/permissions", "/permissions": "/roles"}[path]
+    assert api.get(f"{other}?limit=3{cursor}", staff).code == "cursor_invalid"
+
+
+def test_a_change_is_answered_shown_and_in_the_audit_log(api: Client, admin: User, staff: Headers) -> None:
+    wanted = ["orders:read", "users:manage", "orders:read"]
+
+    answer = put(api, "support", wanted, staff)
+
+    assert answer.status == 200
+    assert (answer.json()["name"], answer.json()["permissions"]) == ("support", ["orders:read", "users:manage"])
+    assert permissions_of(api, "support", staff) == ["orders:read", "users:manage"]
+    [entry] = entries(api, staff, "support")
+    assert (entry["actor_id"], entry["source"]) == (str(admin.id), "127.0.0.1")
+    assert (entry["action"], entry["request_id"]) == ("role.permissions_changed", answer.headers["x-request-id"])
+    assert entry["detail"] == {"added": ["users:manage"], "removed": ["orders:refund", "orders:write"]}
+
+
+def test_a_change_that_changes_nothing_is_no_entry(api: Client, staff: Headers) -> None:
+    for _ in range(2):
+        assert put(api, "creator", ["catalog:write"], staff).status == 200
+    assert entries(api, staff, "creator") == []
+
+
+def test_a_role_may_have_nothing(api: Client, staff: Headers) -> None:
+    assert put(api, "creator", [], staff).json()["permissions"] == []
+    assert put(api, "creator", ["catalog:write"], staff).json()["permissions"] == ["catalog:write"]
+
+
+def test_an_unknown_permission_is_pointed_at_and_nothing_is_changed(api: Client, staff: Headers) -> None:
+    refused = put(api, "support", ["orders:read", "orders:eat", "orders:own"], staff)
+    assert (refused.code, refused.pointers) == ("validation_failed", ["#/permissions/1", "#/permissions/2"])
+    assert permissions_of(api, "support", staff) == list(GRANTS["support"])
+    assert entries(api, staff, "support") == []
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"permissions": None}, {"permissions": "orders:read"}, {"permissions": [], "name": "king"}]
+)
+def test_a_body_that_does_not_fit_is_refused(api: Client, staff: Headers, body: object) -> None:
+    refused = api.run(api.call("PUT", "/roles/support/permissions", body, headers=staff))
+    assert (refused.status, refused.code) == (422, "validation_failed")
+
+
+def test_an_unknown_role_is_not_found(api: Client, staff: Headers) -> None:
+    assert put(api, "king", ["orders:read"], staff).code == "not_found"
+
+
+def test_admin_keeps_what_gives_everything_back(api: Client, staff: Headers) -> None:
+    refused = put(api, ADMIN, ["orders:read"], staff)
+    assert (refused.status, refused.code) == (409, "conflict")
+    assert permissions_of(api, ADMIN, staff) == sorted(PERMISSIONS)
+    assert put(api, ADMIN, ["roles:manage"], staff).status == 200
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        (["orders:read", "orders:refund", "orders:write", "users:manage"], 200),  # gives what they have
+        (["orders:read", "orders:refund", "orders:write", "audit:read"], 403),  # gives what they lack
+        (["orders:refund", "orders:write"], 403),  # takes what they lack
+        (["orders:read", "orders:refund", "orders:write"], 200),  # touches nothing
+    ],
+)
+def test_nobody_gives_or_takes_what_they_do_not_have(
+    api: Client, database: Database, staff: Headers, wanted: list[str], status: int
+) -> None:
+    """OWASP API Security Top 10 2023, API5: no way up by giving oneself, or one's like, more."""
+    put(api, "moderator", ["roles:manage", "users:manage"], staff)
+    moderator = api.token(make_user(database, role="moderator"))
+
+    answer = put(api, "support", wanted, moderator)
+
+    assert answer.status == status
+    assert permissions_of(api, "support", staff) == (wanted if status == 200 else list(GRANTS["support"]))
+    assert put(api, "moderator", sorted(PERMISSIONS), moderator).code == "forbidden"
+
+
+def test_of_two_changes_at_once_one_is_after_the_other_and_both_are_told(
+    api: Client, database: Database, staff: Headers
+) -> None:
+    wanted = [["orders:read", "audit:read"], ["catalog:write", "users:manage"], [], ["orders:write", "roles:manage"]]
+
+    answers = at_once(*(lambda those=those: put(api, "support", those, staff) for those in wanted))  # type: ignore[misc]
+
+    assert [answer.status for answer in answers] == [200] * len(wanted)
+    assert permissions_of(api, "support", staff) in [sorted(those) for those in wanted]
+    have = set(GRANTS["support"])
+    for entry in reversed(entries(api, staff, "support")):
+        detail = entry["detail"]
+        assert isinstance(detail, dict)
+        assert set(detail["removed"]) <= have
+        assert not have & set(detail["added"])
+        have = have - set(detail["removed"]) | set(detail["added"])
+    assert sorted(have) == permissions_of(api, "support", staff)
+
+
+def test_a_change_that_fails_after_all_leaves_no_entry(
+    api: Client, staff: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orderkit.auth import audit_log
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(audit_log, "record", fail)
+        assert put(api, "support", ["audit:read"], staff).status == 500
+    assert permissions_of(api, "support", staff) == list(GRANTS["support"])
