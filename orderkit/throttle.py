@@ -40,6 +40,8 @@ CONNECTIONS = 32
 KNOWN_KEYS = 4096
 """API keys that are remembered, about 1 MB."""
 SWEEP_S = 10.0
+MAILS_PER_CLIENT = 20
+"""Within the window of failed logins. How many one mailbox gets is another limit, which needs no counting here."""
 
 _PREFIX = "orderkit:throttle"
 _WRONG = (Unauthenticated, Invalid)
@@ -114,12 +116,16 @@ class Throttle:
                 await self._counts.clear(taken)
                 await self._counts.give_back(address)
 
-    async def _take(self, key: str, limit: int) -> _Count:
+    async def mail(self, client: str | None) -> None:
+        """Counts a mail that is asked for from the address `client`, whoever is to get it. Raises RateLimited."""
+        await self._take(self._hidden("mail", network(client)), MAILS_PER_CLIENT, "mails asked for")
+
+    async def _take(self, key: str, limit: int, what: str = "failed logins") -> _Count:
         taken = await self._counts.take(key, self._window_s)
         if taken.value > limit:
             wait = min(self._window_s, math.ceil(await self._counts.seconds_left(taken)) or 1)
             await self._counts.give_back(taken)
-            raise RateLimited("too many failed logins; try again later", headers={"Retry-After": str(wait)})
+            raise RateLimited(f"too many {what}; try again later", headers={"Retry-After": str(wait)})
         return taken
 
     async def request(self, principal: str) -> Quota:

@@ -10,7 +10,8 @@ from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from orderkit.auth import passwords, permissions
+from orderkit.auth import mails, passwords, permissions
+from orderkit.auth.links import Purpose
 from orderkit.auth.models import CUSTOMER, User
 from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid
@@ -47,7 +48,7 @@ def register(database: Database, email: str, name: str, password: str) -> User:
     passwords.check(password, about=(address, name))
     user = User(email=address, name=name, password_hash=passwords.hash_password(password))
     with suppress(Conflict):  # the address's owner, if it is them, can log in
-        _store(database, user)
+        _store(database, user, verify=True)
     return user
 
 
@@ -64,11 +65,13 @@ def create(database: Database, email: str, name: str, password: str | None, role
     return user
 
 
-def _store(database: Database, user: User) -> None:
+def _store(database: Database, user: User, *, verify: bool = False) -> None:
     try:
         with database.transaction() as session:
             session.add(user)
             session.flush()
+            if verify:
+                mails.ask(session.connection(), Purpose.VERIFY_EMAIL, user.email)
             session.expunge(user)
     except IntegrityError as error:
         if "email" not in str(error.orig):

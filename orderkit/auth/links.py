@@ -66,6 +66,13 @@ def make(settings: Settings, purpose: Purpose, user: Any) -> str:
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
 
 
+def check(database: Database, settings: Settings, purpose: Purpose, token: str) -> None:
+    """Raises Invalid, with pointer #/token, unless the token is good just now. Changes nothing."""
+    key, link = _read(settings, purpose, token)
+    with database.reading() as session:
+        _owner(session.connection(), key, link)
+
+
 def verify_email(database: Database, settings: Settings, token: str, actor: Actor) -> UUID:
     """Marks the address verified that the token was sent to; whose it is. Raises Invalid with pointer #/token."""
     key, link = _read(settings, Purpose.VERIFY_EMAIL, token)
