@@ -80,7 +80,7 @@ class Throttle:
         self._window_s = 60 * settings.login_window_minutes
         self._counts = _Counts(settings.redis_url)
         self._secret = hmac.digest(settings.signing_key.encode(), b"orderkit throttle", "sha256")
-        self._keys: OrderedDict[bytes, UUID] = OrderedDict()
+        self._keys: OrderedDict[str, UUID] = OrderedDict()
         self._policy = (b"ratelimit-policy", f'"default";q={self.per_minute};w={WINDOW_S}'.encode())
 
     async def close(self) -> None:
@@ -145,16 +145,16 @@ class Throttle:
         """The principal of a request by nobody that is known; `client` is the address it came from."""
         return self._hidden("address", network(client))
 
-    def remember_key(self, sha256: bytes, key_id: UUID) -> None:
+    def remember_key(self, key_hash: str, key_id: UUID) -> None:
         """An API key, by its hash, was found to be good. The latest KNOWN_KEYS of them are remembered."""
-        self._keys[sha256] = key_id
-        self._keys.move_to_end(sha256)
+        self._keys[key_hash] = key_id
+        self._keys.move_to_end(key_hash)
         if len(self._keys) > KNOWN_KEYS:
             self._keys.popitem(last=False)
 
-    def known_key(self, sha256: bytes) -> UUID | None:
+    def known_key(self, key_hash: str) -> UUID | None:
         """The id of an API key that this process found to be good before, so that made-up ones are not principals."""
-        return self._keys.get(sha256)
+        return self._keys.get(key_hash)
 
     def _hidden(self, kind: str, text: str) -> str:
         return f"{kind}:{hmac.digest(self._secret, text.encode(errors='replace'), 'sha256').hex()[:32]}"

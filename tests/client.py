@@ -93,9 +93,19 @@ class Client:
         return self.run(self.call("POST", path, urlencode(fields).encode(), headers=sent))
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, headers: Headers | None = None, chunks: Sequence[bytes] = ()
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Headers | None = None,
+        chunks: Sequence[bytes] = (),
+        address: str = "127.0.0.1",
     ) -> Answer:
-        """One request. `body` is sent as JSON, or as it is if bytes; `chunks` instead come one by one, of unsaid length."""
+        """One request. `body` is sent as JSON, or as it is if bytes; `chunks` instead come one by one, of unsaid length.
+
+        `address` is where it seems to come from.
+        """
         sent = _pairs(headers)
         names = {name.lower() for name, _ in sent}
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -119,7 +129,7 @@ class Client:
                 for name, value in sent
             ],
             "server": ("test", 80),
-            "client": ("127.0.0.1", 1),
+            "client": (address, 1),
         }
         return await _exchange(self.app, scope, list(chunks) or [content])
 

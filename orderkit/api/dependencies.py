@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -105,7 +104,7 @@ async def _by_api_key(app: Runtime, key: str) -> Caller:
     if found is None:
         raise Unauthenticated("the API key is not good, or no longer", headers=_INVALID_TOKEN)
     if found.api_key_id is not None:
-        app.throttle.remember_key(sha256(key.encode()).digest(), found.api_key_id)
+        app.throttle.remember_key(callers.key_hash(key), found.api_key_id)
     return found
 
 

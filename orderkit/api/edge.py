@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import sha256
 
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
@@ -19,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderkit.api import problems
 from orderkit.api.dependencies import Runtime
-from orderkit.auth.callers import API_KEY_PREFIX
+from orderkit.auth.callers import API_KEY_PREFIX, key_hash
 from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated
 from orderkit.observability import context, logs, metrics
 
@@ -58,7 +57,7 @@ class Edge:
         runtime: Runtime = scope["app"].state.runtime
         try:
             if runtime.throttle.per_minute and not scope["path"].startswith(_QUIET):
-                await _count(runtime, scope, headers, answer)
+                await _count(runtime, scope, answer)
             await body.check_length()
             if "\0" in scope["path"]:  # PostgreSQL cannot even be asked for it
                 raise NotFound("there is nothing under this address")
@@ -100,23 +99,25 @@ class _Answer:
         await self._send(message)
 
 
-async def _count(runtime: Runtime, scope: Scope, headers: Mapping[bytes, bytes], answer: _Answer) -> None:
+async def _count(runtime: Runtime, scope: Scope, answer: _Answer) -> None:
     """Counts the request for whoever sends it. Raises RateLimited for one too many."""
-    quota = await runtime.throttle.request(_principal(runtime, scope, headers))
+    quota = await runtime.throttle.request(_principal(runtime, scope))
     answer.quota = quota.headers
     if quota.retry_after:
         raise RateLimited(f"more than {runtime.throttle.per_minute} requests in a minute; try again later")
 
 
-def _principal(runtime: Runtime, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+def _principal(runtime: Runtime, scope: Scope) -> str:
     """Whose request it is as far as is known without asking the database; whoever is nobody is their network address.
 
     What is made up, a token or a key, is nobody's: it would be a new principal with each request.
     """
-    scheme, _, secret = (_text(headers, b"authorization") or "").partition(" ")
+    # The first of several, as the routes take it.
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, secret = given.decode("latin-1").partition(" ")
     if secret and scheme.lower() == "bearer":
         if secret.startswith(API_KEY_PREFIX):
-            key_id = runtime.throttle.known_key(sha256(secret.encode()).digest())
+            key_id = runtime.throttle.known_key(key_hash(secret))
             if key_id is not None:
                 return f"key:{key_id}"
         else:

@@ -299,10 +299,10 @@ class TestRequests:
         ids = [new_id() for _ in range(3)]
 
         async def work(one: Throttle) -> None:
-            assert one.known_key(b"0") is None
-            for name, key_id in ((b"0", ids[0]), (b"1", ids[1]), (b"0", ids[0]), (b"2", ids[2])):
+            assert one.known_key("0") is None
+            for name, key_id in (("0", ids[0]), ("1", ids[1]), ("0", ids[0]), ("2", ids[2])):
                 one.remember_key(name, key_id)
-            assert [one.known_key(name) for name in (b"0", b"1", b"2")] == [ids[0], None, ids[2]]
+            assert [one.known_key(name) for name in ("0", "1", "2")] == [ids[0], None, ids[2]]
 
         run(work, configured())
 
