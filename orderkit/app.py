@@ -19,7 +19,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from orderkit import __version__, http_client
-from orderkit.api import accounts, audit_log, dead_letters, health, links, orders, problems, products, roles, tokens
+from orderkit.api import (
+    accounts,
+    api_keys,
+    audit_log,
+    dead_letters,
+    health,
+    links,
+    orders,
+    problems,
+    products,
+    roles,
+    tokens,
+)
 from orderkit.api.dependencies import Runtime, anyone
 from orderkit.api.edge import Edge
 from orderkit.auth import signing_keys
@@ -43,6 +55,7 @@ ROUTERS = (
     products.router,
     tokens.router,
     accounts.router,
+    api_keys.router,
     links.router,
     dead_letters.router,
     roles.router,
@@ -105,6 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.state.runtime.draining = True
             gc.unfreeze()
             reloading.cancel()
+            await asyncio.wait([reloading])  # a thread of it may still have a connection
             await throttle.close()
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
