@@ -43,7 +43,10 @@ def list_(
     if not shown:
         typer.echo("none")
         return
-    rows = [(one.id, one.order_id, one.reason, one.attempts, _instant(one.created_at), one.resolution) for one in shown]
+    rows = [
+        (one.id, one.order_id, one.reason, one.attempts, printing.instant(one.created_at), one.resolution)
+        for one in shown
+    ]
     printing.table(("id", "order_id", "reason", "attempts", "created_at", "resolution"), rows)
     if len(found) > limit:
         typer.echo(f"there are more: orderkit dead-letters list --limit {10 * limit}", err=True)
@@ -61,9 +64,9 @@ def show(letter_id: LetterId, json_: Json = False) -> None:
         printing.as_json(asdict(letter) | {"calls": [asdict(call) for call in calls]})
         return
     for name, value in asdict(letter).items():
-        typer.echo(f"{name:15}{_instant(value) if name.endswith('_at') else value or ''}")
+        typer.echo(f"{name:15}{printing.instant(value) if name.endswith('_at') else value or ''}")
     typer.echo()
-    rows = [(one.number, one.outcome, one.detail, _instant(one.started_at), one.duration_ms) for one in calls]
+    rows = [(one.number, one.outcome, one.detail, printing.instant(one.started_at), one.duration_ms) for one in calls]
     printing.table(("call", "outcome", "detail", "started_at", "ms"), rows)
 
 
@@ -92,9 +95,3 @@ def _say(letter: Letter, done: str, *, json_: bool) -> None:
         printing.as_json(asdict(letter))
     else:
         typer.echo(f"dead letter {letter.id} of order {letter.order_id}: {done}")
-
-
-def _instant(at: object) -> str:
-    from datetime import datetime
-
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, datetime) else ""

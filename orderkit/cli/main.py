@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("import_", "Bring in what happened elsewhere."),
     "dead-letters": ("dead_letters", "See, retry and discard what could not be shipped."),
     "users": ("users", "Make and list accounts."),
+    "roles": ("roles", "See and change what each role may do, and see who changed it."),
+    "keys": ("keys", "Replace the keys that sign access tokens."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
     "version": ("version", "Print the version."),

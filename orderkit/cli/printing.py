@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 PROSE_WIDTH = 24
@@ -14,6 +15,11 @@ PROSE_WIDTH = 24
 def as_json(value: Any) -> None:
     """One JSON value; times, ids and paths as text."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def instant(at: datetime | None) -> str:
+    """To the second, in UTC, as times are stored; nothing for None."""
+    return "" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, json_: bool = False) -> None:

@@ -144,7 +144,7 @@ def test_of_two_changes_at_once_one_is_after_the_other_and_both_are_told(
 ) -> None:
     wanted = [["orders:read", "audit:read"], ["catalog:write", "users:manage"], [], ["orders:write", "roles:manage"]]
 
-    answers = at_once(*(lambda those=those: put(api, "support", those, staff) for those in wanted))  # type: ignore[misc]
+    answers = at_once(*(lambda those=those: put(api, "support", those, staff) for those in wanted))
 
     assert [answer.status for answer in answers] == [200] * len(wanted)
     assert permissions_of(api, "support", staff) in [sorted(those) for those in wanted]
