@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from orderkit.auth import mails, passwords, permissions
@@ -108,6 +109,16 @@ def _upgrade(database: Database, user: User, password: str) -> None:
 def find(database: Database, user_id: UUID) -> User | None:
     with database.reading() as session:
         return session.get(User, user_id)
+
+
+def lock(connection: Connection, user_id: UUID, *, against_new_orders: bool = False) -> Any:
+    """The row of a user, locked until the transaction ends; None for one who is deleted or never was.
+
+    `against_new_orders` also keeps anybody from writing a row that refers to the user, as a new order or session does.
+    """
+    query = select(_users).where(_users.c.id == user_id).with_for_update(key_share=not against_new_orders)
+    found = connection.execute(query).one_or_none()
+    return None if found is None or found.deleted_at else found
 
 
 def find_by_email(database: Database, email: str) -> User | None:
