@@ -113,7 +113,9 @@ class Settings(BaseSettings):
         None, description="PostgreSQL or SQLite URL. Unset: SQLite in ORDERKIT_HOME."
     )
     redis_url: Annotated[str | None, _url("redis", "rediss", "unix")] = Field(
-        None, description="Redis for the task queue. Unset: a SQLite file in ORDERKIT_HOME."
+        None,
+        description="Redis for the task queue and the counts of requests and failed logins. Unset: a SQLite file in "
+        "ORDERKIT_HOME, and counts in each process.",
     )
     secret_key: SecretStr | None = Field(
         None,
