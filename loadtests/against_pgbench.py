@@ -63,7 +63,7 @@ def main() -> int:
             return one_order.by_pgbench(engine, clients=chosen.clients, **size)
 
         def buy(run: str, seconds: float) -> Takings:
-            tokens = [running.token(1 + n % CUSTOMERS) for n in range(chosen.clients)]
+            tokens = running.tokens([1 + n % CUSTOMERS for n in range(chosen.clients)])
             skus = [stack.sku(n) for n in range(1, products + 1)]
             return order(Shift(stack.HOST, running.port, run, seconds, tokens, skus))
 

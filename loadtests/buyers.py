@@ -1,4 +1,4 @@
-"""Buyers that order without a pause, each on a connection of its own: `python -m loadtests.buyers`, told what to do on stdin.
+"""Buyers that order, each on a connection of its own: `python -m loadtests.buyers`, told what to do on stdin.
 
 It shares the machine with what it measures, so it is made to cost little: requests are bytes made beforehand, answers are
 read no further than needed. One line of JSON is what it gives.
@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -25,7 +26,10 @@ GRACE_S = 30.0
 
 @dataclass(frozen=True)
 class Shift:
-    """Which buyers order what, and for how long. Every key begins with `run` and is used once."""
+    """Which buyers order what, and for how long. Every key begins with `run` and is used once.
+
+    They order without a pause or, with a `rate`, so many a second all together, each at its own even times.
+    """
 
     host: str
     port: int
@@ -33,11 +37,12 @@ class Shift:
     seconds: float
     tokens: list[str]
     skus: list[str]
+    rate: float = 0.0
 
 
 @dataclass
 class Takings:
-    """What became of it. Latencies in seconds; `elapsed` until the last answer; `lost` went unanswered."""
+    """What became of it. Seconds from when an order was due; `elapsed` until the last answer; `lost` went unanswered."""
 
     elapsed: float = 0.0
     statuses: dict[str, int] = field(default_factory=dict)
@@ -78,7 +83,8 @@ class _Floor:
         self.statuses: Counter[str] = Counter()
         self.latencies: list[float] = []
         self.lost = 0
-        self.until = time.perf_counter() + shift.seconds
+        self.starts = time.perf_counter()
+        self.until = self.starts + shift.seconds
         self.left = asyncio.Semaphore(0)
         draw = random.Random(shift.run)
         bodies = [
@@ -94,8 +100,10 @@ class _Buyer(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, floor: _Floor, token: str) -> None:
+    def __init__(self, floor: _Floor, place: int, token: str) -> None:
         self._floor = floor
+        self._pause = len(floor.shift.tokens) / floor.shift.rate if floor.shift.rate else 0.0
+        self._due = floor.starts + self._pause * place / len(floor.shift.tokens)
         shift = floor.shift
         self._head = (
             f"POST /orders HTTP/1.1\r\nHost: {shift.host}:{shift.port}\r\nAuthorization: Bearer {token}\r\n"
@@ -111,12 +119,20 @@ class _Buyer(asyncio.Protocol):
 
     def _next(self) -> None:
         now = time.perf_counter()
-        if now >= self._floor.until:
+        if not self._pause:
+            self._due = now
+        if max(now, self._due) >= self._floor.until:
             self.transport.close()
-            return
+        elif self._due > now:
+            asyncio.get_running_loop().call_later(self._due - now, self._order)
+        else:
+            self._order()
+
+    def _order(self) -> None:
         body = next(self._floor.bodies)
         rest = b"%d\r\nContent-Length: %d\r\n\r\n" % (next(self._floor.numbers), len(body))
-        self._waiting, self._sent = True, now
+        self._waiting, self._sent = True, self._due
+        self._due += self._pause
         self.transport.write(self._head + rest + body)
 
     def data_received(self, data: bytes) -> None:
@@ -138,8 +154,8 @@ async def _work(shift: Shift) -> Takings:
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     floor = _Floor(shift)
-    for token in shift.tokens:
-        await loop.create_connection(lambda token=token: _Buyer(floor, token), shift.host, shift.port)  # type: ignore[misc]
+    for place, token in enumerate(shift.tokens):
+        await loop.create_connection(partial(_Buyer, floor, place, token), shift.host, shift.port)
     try:
         async with asyncio.timeout(shift.seconds + GRACE_S):
             for _ in shift.tokens:

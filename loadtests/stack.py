@@ -5,6 +5,7 @@ Everything lives in one temporary folder and listens on the loopback only; all o
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import secrets
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from orderkit.auth import sessions, signing_keys
 from orderkit.auth.models import User
 from orderkit.auth.tokens import Tokens
 from orderkit.catalog.models import Product
@@ -167,9 +169,18 @@ class Stack:
             insert_rows(connection, StockMovement, opening)
         database.dispose()
 
-    def token(self, number: int) -> str:
-        """An access token of buyer `number`, as /token would give it."""
-        return Tokens(self.settings).issue(UUID(int=number)).token
+    def tokens(self, numbers: Sequence[int]) -> list[str]:
+        """Access tokens of these buyers, each in a session of its own, as /token would give them."""
+        database = Database(self.settings)
+        try:
+            tokens = Tokens(self.settings, lambda: signing_keys.load(database, self.settings.signing_key))
+            asyncio.run(tokens.reload())
+            with database.reading() as session:
+                buyers = [session.get_one(User, UUID(int=number)) for number in numbers]
+            granted = [sessions.start(database, buyer, days=1) for buyer in buyers]
+            return [tokens.issue(one.user_id, one.session_id).token for one in granted]
+        finally:
+            database.dispose()
 
     @contextmanager
     def serving(self) -> Iterator[int]:

@@ -36,10 +36,10 @@ KEPT = Counts(orders=3, paid=3, captured=3, answered=3, events=3, taken=5)
 RUN = Run("SQLite", 2, datetime(2026, 11, 21, 12, tzinfo=UTC), TOLD, api_cpu=0.01, kept=KEPT)
 
 
-def measure(*options: str) -> subprocess.CompletedProcess[str]:
+def measure(*options: str, command: str = "against_pgbench") -> subprocess.CompletedProcess[str]:
     short = ["--seconds", "1", "--rounds", "1", "--clients", "4"]
     return subprocess.run(
-        [sys.executable, "-m", "loadtests.against_pgbench", *short, *options],
+        [sys.executable, "-m", f"loadtests.{command}", *short, *options],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -54,6 +54,14 @@ def test_orders_are_measured_and_each_answer_is_found_in_the_database(options: t
     assert (done.returncode, done.stderr) == (0, "")
     assert "the same" in done.stdout
     assert "fsync=on, synchronous_commit=on" in done.stdout or "synchronous=FULL" in done.stdout
+
+
+@pytest.mark.integration
+def test_orders_amid_logins_are_measured_and_nobody_is_refused() -> None:
+    done = measure("--sqlite", "--at-most", "1000", command="logins")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'login 200'" in done.stdout
+    assert "median: B/A" in done.stdout
 
 
 def a_round(*, least: float, orders: int = 100, kept: int = 100) -> Round:

@@ -248,6 +248,8 @@ def test_an_import_that_stopped_between_batches_is_completed_by_running_it_again
     resumed = outcome(database)
     with database.transaction() as session:
         for table in reversed(schema.metadata.sorted_tables):
+            if table.name in ("roles", "role_permissions"):  # given with the schema
+                continue
             session.connection().execute(table.delete())
     run(file=SAMPLE)
     assert resumed == outcome(database)
