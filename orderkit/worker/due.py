@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Select, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit import idempotency
-from orderkit.auth import mails
+from orderkit.auth import mails, sessions
 from orderkit.auth.models import AccountMail
 from orderkit.breaker import Breaker
 from orderkit.clock import now
@@ -152,7 +152,11 @@ class Due:
         """One batch of each, so that nothing waits for it; the next turn takes another if there may be more."""
         self._forget_at = time.monotonic() + FORGET_EVERY_S
         at = now()
-        for forget, before in ((idempotency.forget, at - self._key_ttl), (mails.forget, at - mails.KEPT)):
+        for forget, before in (
+            (idempotency.forget, at - self._key_ttl),
+            (mails.forget, at - mails.KEPT),
+            (sessions.forget, at),
+        ):
             with self._database.transaction() as session:
                 forgotten = forget(session.connection(), before=before, limit=FORGET_AT_ONCE)
             if forgotten == FORGET_AT_ONCE:

@@ -14,6 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from orderkit import clock
+from orderkit.auth import sessions
+from orderkit.auth.models import LoginSession
 from orderkit.idempotency import IdempotencyKey
 from orderkit.orders import cancellation
 from orderkit.rows import insert_rows
@@ -24,6 +26,7 @@ from orderkit.worker.queue import open_queue
 from orderkit.worker.relay import Relay
 from orderkit.worker.runtime import Runtime, open_runtime
 from orderkit.worker.tasks import Tasks, register
+from tests.factories import make_user
 from tests.shop import STOCK, Shop
 
 pytestmark = pytest.mark.integration
@@ -271,6 +274,15 @@ def test_expired_keys_are_forgotten_a_batch_a_turn_and_others_kept(
 
     assert left == [4, 2, 1, 1]
     assert [one.key for one in shop.all(IdempotencyKey)] == ["new"]
+
+
+def test_expired_logins_are_forgotten_and_good_ones_kept(worker: Worker) -> None:
+    user = make_user(worker.shop.database)
+    with clock.moved(timedelta(days=-31)):
+        sessions.start(worker.shop.database, user, days=30)
+    good = sessions.start(worker.shop.database, user, days=30)
+    worker.due.turn()
+    assert [one.id for one in worker.shop.all(LoginSession)] == [good.session_id]
 
 
 @pytest.mark.parametrize("number", range(4), ids=["payments", "recalls", "refunds", "fulfillments"])
