@@ -273,7 +273,7 @@ def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
 
 
 def test_no_error_tells_the_password_or_the_address(settings: Settings, server: Start, inbox: Inbox) -> None:
-    """OWASP ASVS 5.0, V16.5.1: errors that reach a log or a person hold no secrets."""
+    """OWASP ASVS 5.0, V16.2.5: what reaches a log holds no secrets."""
     port = server(authenticator=inbox.authenticate, auth_require_tls=False)
     mailer = open_mailer(through(settings, f"smtp://ada:wrong-and-secret@127.0.0.1:{port}"))
     inbox.refuse["ada@example.com"] = "550 no ada@example.com here"
