@@ -59,7 +59,8 @@ class Edge:
             if runtime.throttle.per_minute and not scope["path"].startswith(_QUIET):
                 await _count(runtime, scope, answer)
             await body.check_length()
-            if "\0" in scope["path"]:  # PostgreSQL cannot even be asked for it
+            # PostgreSQL cannot even be asked for a NUL; and a route's pattern would overlook a line break at the end.
+            if "\0" in scope["path"] or scope["path"].endswith("\n"):
                 raise NotFound("there is nothing under this address")
             await self._app(scope, body.receive, answer.send)
         except ClientDisconnect:
