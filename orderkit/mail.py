@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import policy
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from ipaddress import ip_address
@@ -76,13 +77,20 @@ def compose(settings: Settings, *, id: UUID, to: str, subject: str, text: str) -
     sender = _sender(settings)
     message = EmailMessage(policy=policy.SMTP)
     message["From"] = sender
-    message["To"] = Address(addr_spec=to)
+    message["To"] = _recipient(to)
     message["Subject"] = subject
     message["Date"] = now()
     message["Message-ID"] = f"<{id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine is to answer
     message.set_content(text, cte="7bit")
     return message
+
+
+def _recipient(text: str) -> Address:
+    try:
+        return Address(addr_spec=text)
+    except (MessageError, IndexError):  # what its parser raises for some of what is no address
+        raise ValueError("no addr_spec of RFC 5322") from None
 
 
 def _sender(settings: Settings) -> Address:
