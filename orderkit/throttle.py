@@ -22,10 +22,11 @@ from uuid import UUID
 from limits.aio.storage import MemoryStorage, RedisStorage
 from loguru import logger
 from redis import RedisError
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from orderkit.clock import now
 from orderkit.errors import Invalid, RateLimited, Unauthenticated
 from orderkit.settings import Settings
 
@@ -123,7 +124,7 @@ class Throttle:
     async def _take(self, key: str, limit: int, what: str = "failed logins") -> _Count:
         taken = await self._counts.take(key, self._window_s)
         if taken.value > limit:
-            wait = min(self._window_s, math.ceil(await self._counts.seconds_left(taken)) or 1)
+            wait = max(1, math.ceil(await self._counts.seconds_left(taken)))
             await self._counts.give_back(taken)
             raise RateLimited(f"too many {what}; try again later", headers={"Retry-After": str(wait)})
         return taken
@@ -132,7 +133,7 @@ class Throttle:
         """Counts a request of `principal`, refused ones too."""
         # Windows begin at the full minute, shifted for each principal, or all would come back in the same second. So
         # their end is known without asking Redis, which an order would notice.
-        at = time.time() + zlib.crc32(principal.encode()) % WINDOW_S
+        at = now().timestamp() + zlib.crc32(principal.encode()) % WINDOW_S
         count = await self._counts.take(f"request/{principal}/{int(at // WINDOW_S)}", WINDOW_S)
         wait = max(1, math.ceil(WINDOW_S - at % WINDOW_S))
         left = max(0, self.per_minute - count.value)
@@ -197,6 +198,7 @@ class _Counts:
                 socket_connect_timeout=REDIS_ANSWERS_IN_S,
                 retry=Retry(NoBackoff(), 0),
             )
+            self._client = Redis(connection_pool=self._pool)
             self._redis = RedisStorage(
                 "async+redis://",
                 implementation="redispy",
@@ -236,11 +238,12 @@ class _Counts:
             await self._memory.clear(count.key)
 
     async def seconds_left(self, count: _Count) -> float:
-        """Until its window ends; up to half a second more, as Redis tells whole ones."""
+        """Until its window ends."""
         if count.in_redis:
-            end = await self._ask(lambda redis: redis.get_expiry(count.key))
-            return count.window_s if end is None else end - time.time() + 0.5
-        return await self._memory.get_expiry(count.key) - time.time()
+            # The library's get_expiry tells whole seconds, rounded down or up.
+            left_ms = await self._ask(lambda _: self._client.pttl(f"{_PREFIX}:{count.key}"))
+            return count.window_s if left_ms is None else left_ms / 1000
+        return self._memory.expirations.get(count.key, 0.0) - now().timestamp()
 
     async def _ask(self, ask: Callable[[RedisStorage], Awaitable[T]]) -> T | None:
         """What Redis answers; None while it is away, or left alone because it was."""
@@ -272,20 +275,25 @@ class _Counts:
 
 
 class _Memory(MemoryStorage):
-    """As the library's, which looks through all its keys after each count: 1 ms with 10,000 of them. This seldom does."""
+    """As the library's, which looks through all its keys after each count: 1 ms with 10,000 of them. This seldom does.
+
+    And it goes by our clock.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._swept_at = time.time()
+        self._sweep_at = 0.0
 
     async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        now = time.time()
-        if abs(now - self._swept_at) >= SWEEP_S:
-            self._swept_at = now
-            for over in [one for one, end in self.expirations.items() if end <= now]:
+        at = now().timestamp()
+        if at >= self._sweep_at:
+            self._sweep_at = at + SWEEP_S
+            for over in [one for one, end in self.expirations.items() if end <= at]:
                 await self.clear(over)
-        value = await self.get(key) + amount  # nothing here waits, so nobody comes between
+        if self.expirations.get(key, 0.0) <= at:
+            await self.clear(key)
+        value = self.storage[key] + amount  # nothing here waits, so nobody comes between
         if value == amount:
-            self.expirations[key] = now + expiry
+            self.expirations[key] = at + expiry
         self.storage[key] = value
         return value

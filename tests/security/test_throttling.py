@@ -52,12 +52,12 @@ def with_limits(settings: Settings, database: Database) -> Callable[..., Abstrac
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Holds the clock by which windows end, so that none does unless the test moves it, by seconds."""
-    at = time.time()
-    monkeypatch.setattr(time, "time", lambda: at)
+    at = now()
+    monkeypatch.setattr(throttle, "now", lambda: at)
 
     def move(by_s: float) -> None:
         nonlocal at
-        at += by_s
+        at += timedelta(seconds=by_s)
 
     return move
 
