@@ -57,9 +57,11 @@ def load(database: Database, secret: str) -> list[Key]:
     return [Key(str(key_id), _derived(secret, salt)) for key_id, salt in found]
 
 
-def _good(connection: Connection) -> list[tuple[UUID, str]]:
+def _good(connection: Connection, *, locked: bool = False) -> list[tuple[UUID, str]]:
     newest_first = (_keys.c.created_at.desc(), _keys.c.id.desc())
     query = select(_keys.c.id, _keys.c.salt).where(_keys.c.retired_at.is_(None)).order_by(*newest_first).limit(MAX_KEYS)
+    if locked:
+        query = query.with_for_update()
     return [(row.id, row.salt) for row in connection.execute(query)]
 
 
@@ -91,7 +93,7 @@ def retire(database: Database, actor: Actor, key_id: UUID | None = None) -> list
     """
     with database.transaction() as session:
         connection = session.connection()
-        good = [one for one, _salt in _good(connection)]
+        good = [one for one, _salt in _good(connection, locked=True)]  # two at once could retire each other's last
         if key_id is None:
             these = good[1:]
         elif key_id not in good:

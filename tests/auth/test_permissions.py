@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlmodel import Session, col, select
 
 from orderkit.api.dependencies import requires
@@ -73,6 +75,21 @@ def test_permissions_of_a_later_version_are_left_alone_and_count_for_nothing(dat
     assert sorted(kept) == ["audit:read", "moon:visit"]
 
 
+@pytest.fixture
+def _reading_before_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two at once, both have read what the role may do before one of them goes on, if nothing prevents it."""
+    both = threading.Barrier(2, timeout=0.3)
+
+    def read_and_wait(connection: Connection, role: str) -> frozenset[str]:
+        found = permissions.of_role(connection, role)
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        return found
+
+    monkeypatch.setattr(roles, "of_role", read_and_wait)
+
+
+@pytest.mark.usefixtures("_reading_before_writing")
 def test_of_changes_at_once_none_is_lost(database: Database) -> None:
     """Each waits for the one before it, and adds to what that left."""
 
@@ -91,6 +108,14 @@ def test_of_changes_at_once_none_is_lost(database: Database) -> None:
     assert of(database, ADMIN) == PERMISSIONS.keys() - set(names)
 
 
+@pytest.mark.usefixtures("_reading_before_writing")
+def test_setting_a_role_at_once_mixes_nothing(database: Database) -> None:
+    wanted = (["orders:read", "audit:read"], ["catalog:write"])
+    at_once(*(lambda those=those: give(database, "support", those) for those in wanted))
+    assert of(database, "support") in [frozenset(those) for those in wanted]
+
+
+@pytest.mark.usefixtures("_reading_before_writing")
 def test_granting_the_same_at_once_is_done_and_told_once(database: Database) -> None:
     def grant() -> None:
         with database.transaction() as session:
