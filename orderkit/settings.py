@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     )
     mail_url: Annotated[SecretStr | None, AfterValidator(lambda given: given and _mail_url(given))] = Field(
         None,
-        description="smtp://user:password@host:587 (STARTTLS) or smtps://…:465. Unset: mails become files in "
+        description="smtp://user:password@host:587 (STARTTLS) or smtps://host:465 (TLS). Unset: mails become files in "
         "ORDERKIT_HOME/outbox.",
     )
     mail_from: Annotated[str, Field(min_length=3, max_length=254)] = Field(

@@ -35,7 +35,6 @@ CLIENT_GONE = 499
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _UNLESS_SAID = (b"cache-control", b"no-store")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_QUIET = ("/health/", "/metrics")
 
 
 class Edge:
@@ -56,7 +55,7 @@ class Edge:
         refused: Response | None = None
         runtime: Runtime = scope["app"].state.runtime
         try:
-            if runtime.throttle.per_minute and not scope["path"].startswith(_QUIET):
+            if runtime.throttle.per_minute and not scope["path"].startswith(problems.UNCOUNTED):
                 await _count(runtime, scope, answer)
             await body.check_length()
             # PostgreSQL cannot even be asked for a NUL; and a route's pattern would overlook a line break at the end.
@@ -199,7 +198,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     histogram.observe(seconds)
     path = scope["path"]
     logs.write(
-        "DEBUG" if path.startswith(_QUIET) else "INFO",
+        "DEBUG" if path.startswith(problems.UNCOUNTED) else "INFO",
         f"{method} {path} {status}",
         {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )

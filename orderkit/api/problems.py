@@ -190,6 +190,11 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
+UNCOUNTED = ("/health/", "/metrics")
+"""Paths that are asked for all the time by whoever watches, and count against nobody's limit."""
+
+_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+
 OF_THE_EDGE = {405: "method_not_allowed", 408: "request_timeout", 500: "internal_error"}
 """Codes that no domain raises, because they are about HTTP itself."""
 
@@ -363,12 +368,14 @@ def describe(openapi: dict[str, Any]) -> None:
     """Corrects FastAPI's document, which has errors as application/json, and a 422 in a format of its own."""
     schemas = openapi["components"]["schemas"]
     names = {"HTTPValidationError", Problem.__name__}
-    for operations in openapi["paths"].values():
+    for path, operations in openapi["paths"].items():
         for operation in operations.values():
+            if not path.startswith(UNCOUNTED):  # any other may be one too many
+                operation["responses"].setdefault("429", {"content": {"application/json": {"schema": _REFERENCE}}})
             for status, response in operation["responses"].items():
                 schema = response.get("content", {}).get("application/json", {}).get("schema", {})
                 if schema.get("$ref", "").rsplit("/", 1)[-1] in names:
-                    response["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+                    response["content"] = {MEDIA_TYPE: {"schema": _REFERENCE}}
                     response["description"] = _codes(int(status))
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import jwt
 from loguru import logger
-from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit.auth.signing_keys import Key
 from orderkit.clock import now
@@ -142,7 +141,7 @@ class Tokens:
             try:
                 await self.reload()
                 told = False
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the loop must go on
                 if not told:
                     logger.warning("the signing keys could not be read: {}", type(error).__name__)
                 told = True
