@@ -285,22 +285,23 @@ def test_a_worker_that_dies_after_sending_sends_the_same_mail_again(office: Offi
     """At least once: a mail that comes twice is known by its Message-ID (RFC 5322, section 3.6.4)."""
     one = office.asked()
 
-    def die() -> None:
-        office.box.taken.append(EmailMessage())
-        raise KeyboardInterrupt
+    class Died(Exception):
+        pass
+
+    def die(*_: object, **__: object) -> str:
+        raise Died
 
     with pytest.MonkeyPatch.context() as dying:
-        dying.setattr(mails, "finish", lambda *_, **__: die())
-        with pytest.raises(KeyboardInterrupt):
+        dying.setattr(mails, "finish", die)
+        with pytest.raises(Died):
             office.send(one)
-    assert len(office.box.taken) == 2
-    assert office.row(one).done_at is None
     office.send(one)
-    assert len(office.box.taken) == 2
+    assert len(office.box.taken) == 1
+    assert office.row(one).done_at is None
 
     with clock.moved(LEASE):
         office.send(one)
-    first, _, second = office.box.taken
+    first, second = office.box.taken
     assert first["Message-ID"] == second["Message-ID"] == f"<{one}@localhost>"
     assert office.row(one).done_at is not None
 
