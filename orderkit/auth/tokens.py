@@ -129,7 +129,7 @@ class Tokens:
             loop = asyncio.get_running_loop()
             await asyncio.sleep(self._loaded_at + ASK_AGAIN_S - loop.time())
             self._loaded_at = loop.time()
-            keys = {key.id: key.secret for key in await asyncio.to_thread(self._load)}
+            keys = {key.id: key.secret for key in await _to_the_end(self._load)}
             if keys != self._keys:
                 self._keys = keys
                 self._verified.clear()  # some may be of a key that was retired
@@ -146,6 +146,17 @@ class Tokens:
                     logger.warning("the signing keys could not be read: {}", type(error).__name__)
                 told = True
             await asyncio.sleep(RELOAD_S)
+
+
+async def _to_the_end(load: Callable[[], Sequence[Key]]) -> Sequence[Key]:
+    """`load()` in a thread, which is waited for when cancelled too: what it has open may be closed next."""
+    thread = asyncio.ensure_future(asyncio.to_thread(load))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        thread.exception()  # asked for, or asyncio would complain that nobody did
+        raise
 
 
 def _refused(detail: str) -> Unauthenticated:
