@@ -31,6 +31,7 @@ from orderkit.api import (
     products,
     roles,
     tokens,
+    users,
 )
 from orderkit.api.dependencies import Runtime, anyone
 from orderkit.api.edge import Edge
@@ -56,6 +57,7 @@ ROUTERS = (
     tokens.router,
     accounts.router,
     api_keys.router,
+    users.router,
     links.router,
     dead_letters.router,
     roles.router,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from orderkit.auth.models import CUSTOMER, User
+from orderkit.auth.models import CUSTOMER, User, folded
 from orderkit.clock import now
 from orderkit.ids import new_id
 from orderkit.rows import any_of, insert_rows
@@ -43,6 +43,7 @@ def enrol(connection: Connection, people: Mapping[str, str], *, password_hash: s
                 "password_hash": password_hash,
                 "role": CUSTOMER,
                 "created_at": at,
+                "search_name": folded(name),
             }
             for email, name in sorted(people.items())
         ],

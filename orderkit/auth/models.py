@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,8 +18,22 @@ CUSTOMER = "customer"
 ADMIN = "admin"
 
 _TO_ERASE = text("deleted_at IS NOT NULL AND erased_at IS NULL")
+_THERE = text("deleted_at IS NULL")
 _UNSENT = text("done_at IS NULL")
 _DONE = text("done_at IS NOT NULL")
+
+
+SEARCHED = 100
+"""Characters of a name that the search looks at."""
+
+
+def folded(name: str) -> str:
+    """The beginning of a name as the search sees it: without regard to case, or to how its letters are composed."""
+    return unicodedata.normalize("NFKC", name).casefold()[:SEARCHED]
+
+
+def _folded_name(context: Any) -> str:
+    return folded(context.get_current_parameters()["name"])
 
 
 class Role(Table, table=True):
@@ -43,7 +58,7 @@ class User(Table, table=True):
     """A person or a counterpart of an import. Without a `password_hash` nobody can log in as them.
 
     Raising `token_version` ends every session at once. A deleted user keeps id and orders and nothing that says who they
-    were; `erased_at` is when the last of their orders lost its address too.
+    were; `erased_at` is when the last of their orders lost its address too. Whoever changes `name` changes `search_name`.
     """
 
     __tablename__ = "users"
@@ -52,6 +67,16 @@ class User(Table, table=True):
         CheckConstraint("token_version >= 0", name="token_version_not_negative"),
         # What of the deleted is still to be erased: a handful of rows, whatever the number of users.
         Index("ix_users_to_erase", "deleted_at", postgresql_where=_TO_ERASE, sqlite_where=_TO_ERASE),
+        # The search by the beginning of an address, in the order of its bytes whatever the database's language is.
+        Index(
+            "ix_users_email_search",
+            "email",
+            postgresql_ops={"email": "text_pattern_ops"},
+            postgresql_where=_THERE,
+            sqlite_where=_THERE,
+        ),
+        # The search by the beginning of a name.
+        Index("ix_users_name_search", "search_name", "id", postgresql_where=_THERE, sqlite_where=_THERE),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
@@ -67,6 +92,11 @@ class User(Table, table=True):
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    search_name: str | None = Field(
+        default=None,
+        sa_type=Text().with_variant(Text(collation="C"), "postgresql"),
+        sa_column_kwargs={"default": _folded_name},
+    )
 
 
 class LoginSession(Table, table=True):

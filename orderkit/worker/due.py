@@ -25,6 +25,7 @@ from orderkit.auth.models import AccountMail
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.fulfillment.models import Fulfillment
+from orderkit.orders import erasure
 from orderkit.payments.models import Payment, Refund
 from orderkit.settings import Settings
 from orderkit.worker import queue as queues
@@ -40,6 +41,8 @@ WAKE_AGAIN = timedelta(seconds=5)
 RELAYS_A_TURN = 10
 FORGET_EVERY_S = 60.0
 FORGET_AT_ONCE = 1000
+ERASE_EVERY_S = 2.0
+ERASE_AT_ONCE = 20
 
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
 _payments = Payment.__table__  # type: ignore[attr-defined]
@@ -100,6 +103,7 @@ class Due:
         self._relay = Relay(runtime.database)
         self._key_ttl = timedelta(days=settings.idempotency_ttl_days)
         self._forget_at = 0.0
+        self._erase_at = 0.0
 
     def run(self, stop: Event) -> None:
         """Turns until `stop`. An outage is logged and waited out; any other error is a bug, and ends the loop with it."""
@@ -114,6 +118,8 @@ class Due:
         done.append(self._survives("wake", self._wake_all))
         if time.monotonic() >= self._forget_at:
             done.append(self._survives("forget", self._forget))
+        if time.monotonic() >= self._erase_at:
+            done.append(self._survives("erase", self._erase))
         return all(done)
 
     def _survives(self, name: str, part: Callable[[], None]) -> bool:
@@ -161,6 +167,15 @@ class Due:
                 forgotten = forget(session.connection(), before=before, limit=FORGET_AT_ONCE)
             if forgotten == FORGET_AT_ONCE:
                 self._forget_at = 0.0
+
+    def _erase(self) -> None:
+        """Goes on with users who were deleted while an order of theirs was still to be shipped."""
+        self._erase_at = time.monotonic() + ERASE_EVERY_S
+        with self._database.reading() as session:
+            waiting = erasure.waiting(session.connection(), limit=ERASE_AT_ONCE)
+        for user_id in waiting:
+            with self._database.transaction() as session:
+                erasure.go_on(session.connection(), user_id)
 
 
 def _limit(breaker: Breaker, room: int) -> int:

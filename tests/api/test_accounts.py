@@ -35,7 +35,8 @@ def test_whoever_registers_can_log_in_and_see_their_account(api: Client) -> None
     assert token.json().keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
     assert (token.json()["token_type"], token.json()["expires_in"]) == ("bearer", 900)
     mine = api.get("/users/me", {"Authorization": f"Bearer {token.json()['access_token']}"})
-    assert mine.json() == made.json() | {"permissions": []}
+    profile = {"avatar_url": None, "bio": None, "verified": False}
+    assert mine.json() == made.json() | profile | {"permissions": []}
 
 
 def test_the_password_is_stored_as_a_hash_only(api: Client, database: Database) -> None:

@@ -1,0 +1,124 @@
+"""Roles given, accounts banned and deleted: by staff within what they may do themselves, from the command line without bounds.
+
+All of it is done one after the other, under the lock of the row of the role admin: so two admins who demote each other at
+once are a first, who succeeds, and a second, who by then is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select, update
+
+from orderkit.auth import accounts, audit_log, deletion, permissions, sessions
+from orderkit.auth.audit_log import Actor
+from orderkit.auth.callers import Caller
+from orderkit.auth.models import ADMIN, Role, User
+from orderkit.clock import now
+from orderkit.errors import Conflict, Forbidden, NotFound
+
+NEEDED = "users:manage"
+
+_users = User.__table__  # type: ignore[attr-defined]
+_roles = Role.__table__  # type: ignore[attr-defined]
+
+
+def change(
+    connection: Connection,
+    actor: Actor,
+    user_id: UUID,
+    *,
+    by: Caller | None,
+    role: str | None = None,
+    banned: bool | None = None,
+) -> None:
+    """Gives a user another role, bans or unbans them; what is so already stays as it is and makes no entry in the log.
+
+    A ban ends every session of theirs. `by` is who asks over the API; None may do anything. Raises NotFound; Conflict for
+    oneself and for the last active admin; Forbidden for a role, before or after, that may do what `by` may not; Invalid.
+    """
+    user, held = _begin(connection, user_id, by)
+    subject = f"user:{user_id}"
+    if role is not None and role != user.role:
+        permissions.require_role(connection, role)
+        _require_held(held, permissions.of_role(connection, role), "this role")
+        _leave_an_admin(connection, user, held)
+        connection.execute(update(_users).where(_users.c.id == user_id).values(role=role))
+        audit_log.record(connection, actor, "user.role_changed", subject, **{"from": user.role, "to": role})
+    if banned and user.banned_at is None:
+        _leave_an_admin(connection, user, held)
+        connection.execute(update(_users).where(_users.c.id == user_id).values(banned_at=now()))
+        sessions.end_all(connection, user_id)
+        audit_log.record(connection, actor, "user.banned", subject)
+    if banned is False and user.banned_at is not None:
+        connection.execute(update(_users).where(_users.c.id == user_id).values(banned_at=None))
+        audit_log.record(connection, actor, "user.unbanned", subject)
+
+
+def delete(connection: Connection, actor: Actor, user_id: UUID, *, by: Caller | None) -> None:
+    """Deletes somebody else's account, as `deletion.erase` says; their orders are the caller's to erase.
+
+    Raises what `change` does.
+    """
+    user, held = _begin(connection, user_id, by, to_delete=True)
+    _leave_an_admin(connection, user, held)
+    deletion.erase(connection, actor, user)
+
+
+def leave(connection: Connection, actor: Actor, user_id: UUID) -> None:
+    """Deletes one's own account. Raises Conflict for the last active admin, and Unauthenticated if it is deleted already."""
+    _one_at_a_time(connection)
+    user = accounts.lock(connection, user_id, against_new_orders=True)
+    if user is None:
+        raise sessions.over()
+    _leave_an_admin(connection, user, frozenset())
+    deletion.erase(connection, actor, user)
+
+
+Held = frozenset[str] | None
+"""What whoever asks may do; None: anything."""
+
+
+def _begin(connection: Connection, user_id: UUID, by: Caller | None, *, to_delete: bool = False) -> tuple[Any, Held]:
+    """The row of whom it is about, locked, and what `by` may do by now."""
+    _one_at_a_time(connection)
+    held = None if by is None else _held_now(connection, by)
+    user = accounts.lock(connection, user_id, against_new_orders=to_delete)
+    if user is None:
+        raise NotFound(f"there is no user {user_id}")
+    if by is not None and by.id == user_id:
+        raise Conflict("this is you; another has to do it, or delete your account at /users/me")
+    _require_held(held, permissions.of_role(connection, user.role), "whoever has their role")
+    return user, held
+
+
+def _one_at_a_time(connection: Connection) -> None:
+    # Users refer to the row, and new ones may meanwhile. SQLite has one writer at a time as it is.
+    connection.execute(select(_roles.c.name).where(_roles.c.name == ADMIN).with_for_update(key_share=True))
+
+
+def _held_now(connection: Connection, by: Caller) -> frozenset[str]:
+    """What `by` may do now that nobody can change it: when the request came in, it may have been more."""
+    good = _users.c.id == by.id, _users.c.banned_at.is_(None), _users.c.deleted_at.is_(None)
+    role = connection.execute(select(_users.c.role).where(*good)).scalar()
+    if role is None:
+        raise sessions.over()
+    held = by.permissions & permissions.of_role(connection, role)
+    if NEEDED not in held:
+        raise Forbidden(f"this needs the permission {NEEDED}")
+    return held
+
+
+def _require_held(held: Held, needed: frozenset[str], who: str) -> None:
+    if held is not None and (lacking := sorted(needed - held)):
+        raise Forbidden(f"nobody gives or takes what they do not have, and {who} may do more: {', '.join(lacking)}")
+
+
+def _leave_an_admin(connection: Connection, user: Any, held: Held) -> None:
+    """Raises Conflict if without `user` no admin were left who can log in; the command line can make another."""
+    if held is None or user.role != ADMIN or user.banned_at is not None:
+        return
+    others = _users.c.role == ADMIN, _users.c.id != user.id, _users.c.banned_at.is_(None), _users.c.deleted_at.is_(None)
+    if connection.execute(select(_users.c.id).where(*others).limit(1)).first() is None:
+        raise Conflict("this is the last active admin; make another first")
