@@ -285,10 +285,11 @@ def test_expired_logins_are_forgotten_and_good_ones_kept(worker: Worker) -> None
     assert [one.id for one in worker.shop.all(LoginSession)] == [good.session_id]
 
 
-@pytest.mark.parametrize("number", range(4), ids=["payments", "recalls", "refunds", "fulfillments"])
+@pytest.mark.parametrize("number", range(5), ids=["payments", "recalls", "refunds", "fulfillments", "mails"])
 def test_what_is_due_is_found_by_its_partial_index(worker: Worker, number: int) -> None:
     kind: Kind = kinds(worker.runtime, worker.tasks)[number]
     index = {"payments": "ix_payments_due", "recalls": "ix_fulfillments_recall", "refunds": "ix_refunds_due"}
+    index["mails"] = "ix_account_mails_due"
     query = loop.due_first(kind, clock.now()).limit(5)
     with worker.shop.database.reading() as session:
         connection = session.connection()
