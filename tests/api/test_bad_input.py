@@ -169,6 +169,7 @@ def test_a_strange_sku_in_a_path_is_just_not_there(api: Client, staff: dict[str,
 
 
 def test_a_limit_is_a_whole_number_from_1_to_100(api: Client) -> None:
+    """OWASP API Security Top 10 2023, API4."""
     for query in [
         "limit=0",
         "limit=-1",

@@ -225,6 +225,7 @@ def test_any_visible_ascii_is_a_key(api: Client, customer: dict[str, str], key: 
 
 
 def test_another_request_under_a_used_key_is_422(api: Client, customer: dict[str, str]) -> None:
+    """draft-ietf-httpapi-idempotency-key-header-07, section 2.7."""
     place(api, customer)
     answer = place(api, customer, note="something else")
     assert (answer.status, answer.json()["code"]) == (422, "idempotency_key_reused")
@@ -250,6 +251,7 @@ def test_while_the_first_runs_its_repeat_is_409_and_another_request_422(api: Cli
 
 
 def test_one_key_of_two_users_is_two_orders(api: Client, customer: dict[str, str], database: Database) -> None:
+    """OWASP API Security Top 10 2023, API1."""
     other = api.token(make_user(database))
     assert place(api, customer).json()["id"] != place(api, other).json()["id"]
 

@@ -67,6 +67,7 @@ def test_a_cursor_of_another_installation_is_refused() -> None:
 
 
 def test_every_edited_character_of_a_cursor_is_noticed() -> None:
+    """OWASP API Security Top 10 2023, API4."""
     cursor = Paging(20, None, KEY).cursor(OF, "TEA-001")
     for place in range(len(cursor)):
         for other in "A_x=.":

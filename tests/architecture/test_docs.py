@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -42,3 +43,30 @@ def test_the_simulator_page_names_every_payment_method_and_postal_code() -> None
     named = set(re.findall(r"`(pm_\w+)`", page))
     assert named == set(TEST_METHODS)
     assert {"FAIL-2", "FAIL-ALWAYS", "SLOW"} <= set(re.findall(r"`([A-Z0-9-]+)`", page))
+
+
+def requirements() -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Each row of the table of requirements: what is required, and the tests that hold it, by file."""
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\| \d* ?\| ", line)]
+    files = r"`(tests/[\w/]+\.py)`: ((?:`\w+`(?:, )?)+)"
+    return [
+        (row[1], [(file, re.findall(r"`(\w+)`", names)) for file, names in re.findall(files, row[3])])
+        for row in rows[1:]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "tests"), requirements(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_requirement_of_security_names_tests_that_exist_and_give_their_source(
+    requirement: str, tests: list[tuple[str, list[str]]]
+) -> None:
+    assert tests, requirement
+    for file, names in tests:
+        found = {
+            node.name: ast.get_docstring(node)
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert {name for name in names if not found.get(name)} == set(), f"missing, or without a source, in {file}"

@@ -101,6 +101,7 @@ def test_a_token_says_no_more_than_whose_it_is(mine: Tokens) -> None:
     ids=str,
 )
 def test_wrong_claims_are_refused(mine: Tokens, other: dict[str, Any]) -> None:
+    """OWASP ASVS 5.0 V9.2.1 to V9.2.4."""
     with pytest.raises(Unauthenticated):
         mine.verify(signed(claims(**other)))
 
@@ -108,12 +109,14 @@ def test_wrong_claims_are_refused(mine: Tokens, other: dict[str, Any]) -> None:
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 @pytest.mark.filterwarnings("ignore:.*key:jwt.warnings.InsecureKeyLengthWarning")
 def test_another_algorithm_is_refused(mine: Tokens, algorithm: str) -> None:
+    """OWASP ASVS 5.0 V9.1.2."""
     token = signed(claims(), algorithm=algorithm)
     with pytest.raises(Unauthenticated):
         mine.verify(token)
 
 
 def test_another_key_is_refused(mine: Tokens) -> None:
+    """OWASP ASVS 5.0 V9.1.1."""
     with pytest.raises(Unauthenticated):
         mine.verify(signed(claims(), key="b" * 40))
 
@@ -128,6 +131,7 @@ def part_of(raw: bytes) -> str:
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "", "RS256", "ES256", None, 5])
 def test_an_unsigned_token_is_refused(mine: Tokens, name: Any) -> None:
+    """OWASP ASVS 5.0 V9.1.2."""
     head, body, signature = part({"alg": name, "typ": "JWT"}), part(claims()), signed(claims()).split(".")[2]
     for token in (f"{head}.{body}.", f"{head}.{body}", f"{head}.{body}.{signature}"):
         with pytest.raises(Unauthenticated):
@@ -135,6 +139,7 @@ def test_an_unsigned_token_is_refused(mine: Tokens, name: Any) -> None:
 
 
 def test_keys_that_a_token_brings_along_are_not_looked_at(mine: Tokens) -> None:
+    """OWASP ASVS 5.0 V9.1.3."""
     for header in ({"jku": "http://127.0.0.1:1/"}, {"jwk": {"kty": "oct", "k": "AA"}}, {"x5u": "http://127.0.0.1:1/"}):
         assert mine.verify(signed(claims(), **header))[:2] == WHOSE
         with pytest.raises(Unauthenticated):
@@ -143,6 +148,7 @@ def test_keys_that_a_token_brings_along_are_not_looked_at(mine: Tokens) -> None:
 
 @pytest.mark.parametrize("kid", ["../../dev/null", "", "second", None, 5, ["first"], {"first": 1}, "' OR 1=1 --", "\0"])
 def test_a_key_that_is_not_known_is_none(mine: Tokens, kid: Any) -> None:
+    """OWASP ASVS 5.0 V9.1.3."""
     head = part({"alg": "HS256", "typ": "JWT", "kid": kid})
     _head, body, signature = signed(claims()).split(".")
     for key in (KEY, "", "\0" * 40):

@@ -69,6 +69,7 @@ def test_what_looks_alike_is_not_the_same(one: Any, other: Any) -> None:
 
 
 def test_method_and_path_count() -> None:
+    """draft-ietf-httpapi-idempotency-key-header-07, section 2.4."""
     sent = [(method, path) for method in ("POST", "PATCH") for path in ("/orders", "/orders/1/refunds")]
     assert len({fingerprint(method, path, {}) for method, path in sent}) == 4
 
