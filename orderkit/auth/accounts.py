@@ -23,7 +23,7 @@ _users = User.__table__  # type: ignore[attr-defined]
 def normal_email(text: str) -> str:
     """The one spelling of an address: lower case, ASCII (a domain in IDNA). Raises Invalid for what is no address."""
     try:
-        # Nothing is mailed to it, so whether it could be, or is in a domain for tests, does not matter.
+        # Whether mail can reach it shows when one is sent; asking name servers would hold up who registers.
         found = validate_email(
             text, check_deliverability=False, allow_smtputf8=False, test_environment=True, strict=True
         )
