@@ -11,7 +11,8 @@ from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from orderkit.auth import mails, passwords, permissions
+from orderkit.auth import audit_log, mails, passwords, permissions
+from orderkit.auth.audit_log import Actor
 from orderkit.auth.links import Purpose
 from orderkit.auth.models import CUSTOMER, User
 from orderkit.db import Database
@@ -53,8 +54,19 @@ def register(database: Database, email: str, name: str, password: str) -> User:
     return user
 
 
-def create(database: Database, email: str, name: str, password: str | None, role: str = CUSTOMER) -> User:
-    """Creates a user with any role; without a password nobody can log in as them. Raises Invalid and Conflict. Hashes."""
+def create(
+    database: Database,
+    email: str,
+    name: str,
+    password: str | None,
+    role: str = CUSTOMER,
+    *,
+    actor: Actor | None = None,
+) -> User:
+    """Creates a user with any role; without a password nobody can log in as them. Raises Invalid and Conflict. Hashes.
+
+    With an `actor` the audit log says so.
+    """
     address = normal_email(email)
     with database.reading() as session:
         permissions.require_role(session.connection(), role)
@@ -62,17 +74,19 @@ def create(database: Database, email: str, name: str, password: str | None, role
         passwords.check(password, about=(address, name))
     hashed = None if password is None else passwords.hash_password(password)
     user = User(email=address, name=name, password_hash=hashed, role=role)
-    _store(database, user)
+    _store(database, user, actor=actor)
     return user
 
 
-def _store(database: Database, user: User, *, verify: bool = False) -> None:
+def _store(database: Database, user: User, *, verify: bool = False, actor: Actor | None = None) -> None:
     try:
         with database.transaction() as session:
             session.add(user)
             session.flush()
             if verify:
                 mails.ask(session.connection(), Purpose.VERIFY_EMAIL, user.email)
+            if actor is not None:
+                audit_log.record(session.connection(), actor, "user.created", f"user:{user.id}", role=user.role)
             session.expunge(user)
     except IntegrityError as error:
         if "email" not in str(error.orig):

@@ -19,6 +19,9 @@ from orderkit.errors import NotFound
 SCANNED = 1000
 """Rows that one page looks at, at most. Those whose address was found before are passed over, and could be millions."""
 
+NOBODY = UUID(int=0)
+"""The id in a position by address, where the address alone decides."""
+
 _LAST = "\U0010ffff"
 """Sorts after whatever may follow a prefix."""
 

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "seed": ("seed", "Fill the database with a believable past."),
     "import": ("import_", "Bring in what happened elsewhere."),
     "dead-letters": ("dead_letters", "See, retry and discard what could not be shipped."),
-    "users": ("users", "Make and list accounts."),
+    "users": ("users", "Make, find, ban and delete accounts, and give them roles."),
     "roles": ("roles", "See and change what each role may do, and see who changed it."),
     "keys": ("keys", "Replace the keys that sign access tokens."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),

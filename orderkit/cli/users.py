@@ -1,34 +1,46 @@
-"""`orderkit users`: the first admin is made here, and never by default."""
+"""`orderkit users`: accounts, in the hands of whoever runs the shop. The first admin is made here, and never by default."""
 
 from __future__ import annotations
 
+import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
 from orderkit.cli import printing
+from orderkit.cli.acting import acting
 from orderkit.cli.database import opened_database
+
+if TYPE_CHECKING:
+    from orderkit.auth.directory import Account
+    from orderkit.db import Database
 
 app = typer.Typer(no_args_is_help=True)
 
 GENERATED_BYTES = 18
 
 
+Email = Annotated[str, typer.Argument(help="What they log in with.")]
+Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")]
+
+
 @app.callback()
 def users() -> None:
-    """Make and list accounts."""
+    """Make, find, ban and delete accounts, and give them roles."""
 
 
 @app.command(epilog="Example: orderkit users create ada@example.com --admin")
 def create(
-    email: Annotated[str, typer.Argument(help="What they log in with.")],
+    email: Email,
     name: Annotated[str | None, typer.Option(help="Their name; else the part of the address before the @.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="The same as --role admin.")] = False,
-    role: Annotated[str, typer.Option(help="customer or admin.")] = "customer",
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")
-    ] = False,
+    role: Annotated[
+        str | None, typer.Option(help="What they may do: a role that `orderkit roles list` shows; else customer.")
+    ] = None,
+    password_stdin: FromStdin = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the account as JSON.")] = False,
 ) -> None:
     """Make an account.
@@ -36,12 +48,16 @@ def create(
     In a terminal it asks for a password. An empty one, or no terminal, makes one up and prints it, this once.
     """
     from orderkit.auth import accounts
-    from orderkit.auth.models import ADMIN
+    from orderkit.auth.models import ADMIN, CUSTOMER
+    from orderkit.errors import Invalid
 
+    if admin and role not in (None, ADMIN):
+        raise Invalid(f"--admin and --role {role} are two roles; an account has one")
     with opened_database() as database:
         given = _password(from_stdin=password_stdin)
         password = given or _generated()
-        user = accounts.create(database, email, name or email.partition("@")[0], password, ADMIN if admin else role)
+        wanted = ADMIN if admin else role or CUSTOMER
+        user = accounts.create(database, email, name or email.partition("@")[0], password, wanted, actor=acting())
     made = {"id": user.id, "email": user.email, "name": user.name, "role": user.role}
     if not given:
         made["password"] = password
@@ -78,18 +94,150 @@ def _generated() -> str:
     return secrets.token_urlsafe(GENERATED_BYTES)
 
 
-@app.command("list", epilog="Example: orderkit users list --json")
+@app.command("list", epilog="Example: orderkit users list --q ada --json")
 def list_(
+    q: Annotated[
+        str, typer.Option("--q", help="Only those whose address or name begins so, in whatever case, or of this id.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
     after: Annotated[str | None, typer.Option(help="Only those whose address comes after this one.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
-    """List accounts by e-mail address."""
-    from orderkit.auth import accounts
+    """List accounts by e-mail address; with --q those that fit, by address first, then by name."""
+    from orderkit.auth import directory
+    from orderkit.errors import Invalid
+
+    if q and after is not None:
+        raise Invalid("--q and --after do not go together; ask for more with --limit")
+    start = None if after is None else directory.Position("email", after.lower(), directory.NOBODY)
+    with opened_database() as database, database.reading() as session:
+        found, more = directory.page(session.connection(), limit=limit, q=q.strip(), after=start)
+    rows = [(one.email, one.name, one.role, _state(one), one.id, _instant(one.created_at)) for one in found]
+    printing.table(("email", "name", "role", "state", "id", "created_at"), rows, json_=json_)
+    if more is not None and not json_:
+        rest = f"--q {shlex.quote(q)} --limit {10 * limit}" if q else f"--after {found[-1].email}"
+        typer.echo(f"more may follow: orderkit users list {rest}", err=True)
+
+
+@app.command(epilog="Example: orderkit users show ada@example.com")
+def show(email: Email, json_: Json = False) -> None:
+    """Show an account and what it may do."""
+    from dataclasses import asdict
+
+    from orderkit.auth import directory, permissions
+
+    with opened_database() as database, database.reading() as session:
+        found = directory.get(session.connection(), _id(database, email))
+        allowed = sorted(permissions.of_role(session.connection(), found.role))
+    if json_:
+        printing.as_json(asdict(found) | {"permissions": allowed})
+        return
+    for name, value in asdict(found).items():
+        typer.echo(f"{name:13}{_instant(value) if name.endswith('_at') else value or ''}".rstrip())
+    typer.echo(f"{'permissions':13}{', '.join(allowed)}".rstrip())
+
+
+@app.command(epilog="Example: orderkit users grant ada@example.com support")
+def grant(
+    email: Email, role: Annotated[str, typer.Argument(help="A role, as `orderkit roles list` shows it.")]
+) -> None:
+    """Give an account another role; it counts from their next request on."""
+    _change(email, role=role)
+    typer.echo(f"{email} has the role {role}")
+
+
+@app.command(epilog="Example: orderkit users ban mallory@example.com")
+def ban(email: Email) -> None:
+    """Ban an account: all its sessions end, and it cannot log in."""
+    _change(email, banned=True)
+    typer.echo(f"{email} is banned")
+
+
+@app.command(epilog="Example: orderkit users unban mallory@example.com")
+def unban(email: Email) -> None:
+    """Let a banned account log in again."""
+    _change(email, banned=False)
+    typer.echo(f"{email} is not banned")
+
+
+@app.command("permissions", epilog="Example: orderkit users permissions ada@example.com")
+def permissions_(email: Email, json_: Json = False) -> None:
+    """Show what an account may do, by its role, besides handling its own orders."""
+    from orderkit.auth import directory, permissions
+
+    with opened_database() as database, database.reading() as session:
+        role = directory.get(session.connection(), _id(database, email)).role
+        allowed = sorted(permissions.of_role(session.connection(), role))
+    rows = [(one, permissions.PERMISSIONS[one]) for one in allowed]
+    if not rows and not json_:
+        typer.echo(f"{role}: nothing but what every account may", err=True)
+        return
+    printing.table(("permission", "description"), rows, json_=json_)
+
+
+@app.command(epilog="Example: orderkit users delete ada@example.com --yes")
+def delete(
+    email: Email, yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False
+) -> None:
+    """Delete an account and what says whose it was; its orders stay. This cannot be undone."""
+    from orderkit.auth import moderation
+    from orderkit.errors import Invalid
+    from orderkit.orders import erasure
 
     with opened_database() as database:
-        found = accounts.page(database, limit=limit, after=after)
-    rows = [(one.email, one.name, one.role, one.id, f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}") for one in found]
-    printing.table(("email", "name", "role", "id", "created_at"), rows, json_=json_)
-    if len(found) == limit and not json_:
-        typer.echo(f"more may follow: orderkit users list --after {found[-1].email}", err=True)
+        user_id = _id(database, email)
+        if not yes and not sys.stdin.isatty():
+            raise Invalid("this cannot be undone; if it is meant, add --yes")
+        if not yes:
+            typer.confirm(f"Delete {email} for good?", abort=True, err=True)
+        with database.transaction() as session:
+            moderation.delete(session.connection(), acting(), user_id, by=None)
+            erasure.erase(session.connection(), user_id)
+    typer.echo(f"deleted {email}; orders that are still to be shipped keep their address until they are")
+
+
+@app.command(epilog="Example: orderkit users password ada@example.com --password-stdin < password.txt")
+def password(email: Email, password_stdin: FromStdin = False) -> None:
+    """Set a new password and end all sessions.
+
+    In a terminal it asks for it. An empty one, or no terminal, makes one up and prints it, this once.
+    """
+    from orderkit.auth import password_change
+
+    with opened_database() as database:
+        _id(database, email)  # before anybody types a password for nobody
+        given = _password(from_stdin=password_stdin)
+        new = given or _generated()
+        password_change.set_new(database, acting(), email, new)
+    typer.echo(f"{email} has a new password, and all sessions ended")
+    if not given:
+        typer.echo(f"password: {new}  (shown this once)")
+
+
+def _change(email: str, *, role: str | None = None, banned: bool | None = None) -> None:
+    from orderkit.auth import moderation
+
+    with opened_database() as database:
+        user_id = _id(database, email)
+        with database.transaction() as session:
+            moderation.change(session.connection(), acting(), user_id, by=None, role=role, banned=banned)
+
+
+def _id(database: Database, email: str) -> UUID:
+    from orderkit.auth import accounts
+    from orderkit.errors import NotFound
+
+    found = accounts.find_by_email(database, email)
+    if found is None or found.deleted_at:
+        raise NotFound(f"there is no user {email}; see: orderkit users list --q {shlex.quote(email[:3])}")
+    return found.id
+
+
+def _state(one: Account) -> str:
+    return "banned" if one.banned else "verified" if one.verified else ""
+
+
+def _instant(at: object) -> str:
+    from datetime import datetime
+
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}" if isinstance(at, datetime) else ""

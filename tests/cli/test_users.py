@@ -1,4 +1,4 @@
-"""`orderkit users`: how the first admin comes to be."""
+"""`orderkit users`: how the first admin comes to be, and what becomes of accounts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import typer
+from sqlmodel import col, select
 
-from orderkit.auth import accounts
+from orderkit.auth import accounts, callers, sessions
+from orderkit.auth.models import AuditEntry, User
 from orderkit.cli import users
 from orderkit.cli.main import main
 from orderkit.db import Database
@@ -58,6 +60,7 @@ def test_a_given_password_is_taken_from_stdin_and_never_shown(cli: Cli, database
         (["ada@example.com", "--password-stdin"], "\n", 2, "no password on stdin"),
         (["ada@example.com", "--password-stdin"], "short\n", 2, "8 to 128 characters"),
         (["ada@example.com", "--role", "king"], "", 2, "no role king"),
+        (["ada@example.com", "--admin", "--role", "customer"], "", 2, "two roles"),
         (["taken@example.com"], "", 1, "already"),
     ],
 )
@@ -129,3 +132,133 @@ def test_a_narrow_terminal_shows_whole_addresses_and_ids(cli: Cli, database: Dat
         assert str(user.id) in told
     assert "…" not in told
     assert max(map(len, told.splitlines())) <= 80
+
+
+# ── after they were made ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def ada(database: Database) -> User:
+    return accounts.create(database, "ada@example.com", "Ada", "correct horse")
+
+
+def stored(database: Database, user: User) -> User:
+    with database.reading() as session:
+        return session.get_one(User, user.id)
+
+
+def entries(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
+    """Of the audit log: what was done, to whom, and how; each by nobody's account, from the command line."""
+    with database.reading() as session:
+        found = session.scalars(select(AuditEntry).order_by(col(AuditEntry.at))).all()
+    assert all(one.actor_id is None and one.source.startswith("command line (") for one in found)
+    return [(one.action, one.subject, one.detail) for one in found]
+
+
+@pytest.mark.parametrize("role", ["support", "operations", "analyst", "creator", "moderator", "admin"])
+def test_an_account_can_have_any_role_there_is_and_the_log_says_so(cli: Cli, database: Database, role: str) -> None:
+    made = json.loads(cli("users", "create", "ada@example.com", "--role", role, "--json").out)
+    assert made["role"] == role
+    assert entries(database) == [("user.created", f"user:{made['id']}", {"role": role})]
+
+
+def test_admin_said_twice_is_admin(cli: Cli) -> None:
+    assert "(admin)" in cli("users", "create", "ada@example.com", "--admin", "--role", "admin").out
+
+
+def test_a_role_is_given_and_taken(cli: Cli, database: Database, ada: User) -> None:
+    assert cli("users", "grant", "ADA@example.com", "support").code == 0
+    assert stored(database, ada).role == "support"
+    assert cli("users", "permissions", "ada@example.com").out.splitlines()[1].startswith("orders:read")
+    listed = json.loads(cli("users", "permissions", "ada@example.com", "--json").out)
+    assert [one["permission"] for one in listed] == ["orders:read", "orders:refund", "orders:write"]
+    assert cli("users", "grant", "ada@example.com", "customer").code == 0
+    told = cli("users", "permissions", "ada@example.com")
+    assert (told.code, told.out) == (0, "")
+    assert "nothing but what every account may" in told.err
+    assert json.loads(cli("users", "permissions", "ada@example.com", "--json").out) == []
+    assert [detail for _action, _subject, detail in entries(database)] == [
+        {"from": "customer", "to": "support"},
+        {"from": "support", "to": "customer"},
+    ]
+
+
+def test_a_ban_keeps_somebody_out_until_it_is_taken_back(cli: Cli, database: Database, ada: User) -> None:
+    granted = sessions.start(database, ada, days=30)
+    assert cli("users", "ban", "ada@example.com").code == 0
+    assert not logs_in(database, "ada@example.com", "correct horse")
+    assert callers.of_session(database, ada.id, granted.session_id) is None
+    assert "banned" in cli("users", "list").out
+    assert "banned_at    20" in cli("users", "show", "ada@example.com").out
+    assert cli("users", "unban", "ada@example.com").code == 0
+    assert logs_in(database, "ada@example.com", "correct horse")
+    assert [action for action, _subject, _detail in entries(database)] == ["user.banned", "user.unbanned"]
+
+
+def test_the_command_line_may_ban_the_last_admin(cli: Cli, database: Database, ada: User) -> None:
+    """Whoever has the database can make another; over the API nobody could."""
+    cli("users", "grant", "ada@example.com", "admin")
+    assert cli("users", "ban", "ada@example.com").code == 0
+    assert stored(database, ada).banned_at is not None
+
+
+def test_an_account_is_shown_without_its_password(cli: Cli, database: Database, ada: User) -> None:
+    cli("users", "grant", "ada@example.com", "creator")
+    told = cli("users", "show", "ada@example.com").out
+    assert told.splitlines()[0] == f"id           {ada.id}"
+    assert "permissions  catalog:write" in told
+    shown = json.loads(cli("users", "show", "ada@example.com", "--json").out)
+    assert (shown["name"], shown["permissions"]) == ("Ada", ["catalog:write"])
+    assert "argon2" not in told + str(shown)
+
+
+def test_a_new_password_ends_all_sessions(cli: Cli, database: Database, ada: User) -> None:
+    granted = sessions.start(database, ada, days=30)
+    told = cli("users", "password", "ada@example.com", "--password-stdin", stdin="battery staple\n")
+    assert (told.code, "battery" in told.out + told.err) == (0, False)
+    assert logs_in(database, "ada@example.com", "battery staple")
+    assert callers.of_session(database, ada.id, granted.session_id) is None
+    made_up = cli("users", "password", "ada@example.com").out.splitlines()[1]
+    assert logs_in(database, "ada@example.com", made_up.removeprefix("password: ").partition(" ")[0])
+    assert [action for action, _subject, _detail in entries(database)] == ["user.password_changed"] * 2
+
+
+def test_an_account_is_deleted_only_when_that_is_meant(cli: Cli, database: Database, ada: User) -> None:
+    refused = cli("users", "delete", "ada@example.com")
+    assert (refused.code, "--yes" in refused.err) == (2, True)
+    assert stored(database, ada).deleted_at is None
+    assert cli("users", "delete", "ada@example.com", "--yes").code == 0
+    assert stored(database, ada).name == "deleted user"
+    assert cli("users", "list", "--json").out == "[]\n"
+    assert entries(database) == [("user.deleted", f"user:{ada.id}", {})]
+    assert cli("users", "create", "ada@example.com").code == 0, "the address is free"
+
+
+def test_the_list_can_be_searched(cli: Cli, database: Database, ada: User) -> None:
+    accounts.create(database, "zoe@example.com", "ADA Z", None)
+    accounts.create(database, "bob@example.com", "Bob", None)
+    found = json.loads(cli("users", "list", "--q", "Ada", "--json").out)
+    assert [one["email"] for one in found] == ["ada@example.com", "zoe@example.com"]
+    assert [one["name"] for one in json.loads(cli("users", "list", "--q", str(ada.id), "--json").out)] == ["Ada"]
+    some = cli("users", "list", "--q", "ada", "--limit", "1")
+    assert "--limit 10" in some.err
+    assert cli("users", "list", "--q", "ada", "--after", "a@example.com").code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show"], ["ban"], ["unban"], ["permissions"], ["delete", "--yes"], ["password"], ["grant", "support"]],
+)
+def test_who_is_not_there_is_told_in_one_line(cli: Cli, database: Database, arguments: list[str]) -> None:
+    command, *more = arguments
+    told = cli("users", command, "nobody@example.com", *more)
+    assert (told.code, told.out, told.err.count("\n")) == (1, "", 1)
+    assert "there is no user nobody@example.com" in told.err
+    assert entries(database) == []
+
+
+def test_a_role_that_is_none_is_wrong_use(cli: Cli, database: Database, ada: User) -> None:
+    told = cli("users", "grant", "ada@example.com", "king")
+    assert (told.code, told.out) == (2, "")
+    assert "there is no role king; roles are admin, analyst" in told.err
+    assert stored(database, ada).role == "customer"
