@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse
 
 from orderkit import __version__, http_client
 from orderkit.api import (
+    access,
     accounts,
     api_keys,
     audit_log,
@@ -72,7 +73,9 @@ _STATIC = Path(fastapi_offline.__file__).parent / "static"
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            problems.describe(super().openapi())
+            document = super().openapi()
+            problems.describe(document)
+            access.describe(self, document)
         return super().openapi()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from orderkit.api.dependencies import ANYONE
+from orderkit.api.dependencies import ANYONE, SESSION
 
 FILES = ("/openapi.json", "/static/docs")
 """Of the documentation, which is for anyone; what FastAPI itself serves has nowhere to say so."""
@@ -37,6 +37,23 @@ def rules(app: FastAPI) -> list[Access]:
             who = ANYONE if path in FILES else None
         found += [Access(method, path, who) for method in methods]
     return sorted(found, key=lambda one: (one.path, one.method))
+
+
+API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "okk_…",
+    "description": "An API key, made at POST /users/me/api-keys. It can do what it was given, and never manages the account.",
+}
+
+
+def describe(app: FastAPI, openapi: dict[str, Any]) -> None:
+    """Says in the document of `app` where an API key will do instead of a login, which FastAPI cannot know."""
+    openapi["components"].setdefault("securitySchemes", {})["APIKey"] = API_KEY
+    for one in rules(app):
+        operation = openapi["paths"].get(one.path, {}).get(one.method.lower())
+        if operation is not None and one.who not in (None, ANYONE, SESSION):
+            operation["security"] = [*operation.get("security", []), {"APIKey": []}]
 
 
 def _stated(dependant: Dependant) -> Iterator[str]:

@@ -57,11 +57,20 @@ def test_every_answer_has_a_schema_and_every_error_is_a_problem(document: dict[s
 
 def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
-        secured = operation.get("security") == [{"OAuth2PasswordBearer": []}]
+        secured = {"OAuth2PasswordBearer": []} in operation.get("security", [])
         others = name in ("POST /token", "POST /token/refresh", "GET /metrics")
         assert secured == ("401" in operation["responses"] and not others), name
     scheme = document["components"]["securitySchemes"]["OAuth2PasswordBearer"]
     assert scheme["flows"]["password"]["tokenUrl"] == "token"
+
+
+def test_where_an_api_key_will_do_it_says_so(document: dict[str, Any]) -> None:
+    takes_key = {name for name, operation in operations(document) if {"APIKey": []} in operation.get("security", [])}
+    assert takes_key >= {"POST /orders", "GET /orders", "GET /users/me", "POST /products", "GET /users"}
+    managing = {name for name, _operation in operations(document) if " /users/me" in name} - {"GET /users/me"}
+    assert len(managing) > 8
+    assert not takes_key & (managing | {"GET /products", "POST /token", "POST /register", "GET /users/{user_id}"})
+    assert document["components"]["securitySchemes"]["APIKey"]["scheme"] == "bearer"
 
 
 def test_whatever_takes_a_body_documents_how_it_can_be_refused(document: dict[str, Any]) -> None:
