@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from huey import Huey
@@ -14,10 +15,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from orderkit import clock
-from orderkit.auth import sessions
-from orderkit.auth.models import LoginSession
+from orderkit.auth import moderation, sessions
+from orderkit.auth.audit_log import Actor
+from orderkit.auth.models import LoginSession, User
 from orderkit.idempotency import IdempotencyKey
-from orderkit.orders import cancellation
+from orderkit.orders import cancellation, erasure
 from orderkit.rows import insert_rows
 from orderkit.settings import Settings
 from orderkit.worker import due as loop
@@ -304,3 +306,40 @@ def test_what_is_due_is_found_by_its_partial_index(worker: Worker, number: int) 
     assert index.get(kind.name, "ix_fulfillments_due") in str(plan)
     assert "SORT" not in str(plan).upper()
     assert "TEMP B-TREE" not in str(plan).upper()
+
+
+def test_the_loop_erases_the_address_of_somebody_deleted_once_their_parcel_is_on_its_way(worker: Worker) -> None:
+    shop = worker.shop
+    order = shop.paid()
+    with shop.database.transaction() as session:
+        moderation.leave(session.connection(), Actor(shop.user_id, "here"), shop.user_id)
+        erasure.erase(session.connection(), shop.user_id)
+    assert worker.due.turn()
+    assert shop.order(order.id).shipping_address == order.shipping_address
+
+    worker.work()
+    assert shop.order(order.id).status == "shipped"
+    worker.due._erase_at = 0.0
+    assert worker.due.turn()
+    assert shop.order(order.id).shipping_address == {"country": "GB"}
+
+    with clock.moved(erasure.SETTLED + timedelta(minutes=1)):
+        worker.due._erase_at = 0.0
+        assert worker.due.turn()
+    [user] = shop.all(User)
+    assert user.erased_at is not None
+
+
+def test_the_loop_looks_for_what_is_to_be_erased_only_now_and_then(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def nobody(_connection: object, *, limit: int) -> list[UUID]:
+        looked.append(limit)
+        return []
+
+    monkeypatch.setattr(erasure, "waiting", nobody)
+    for _ in range(5):
+        assert worker.due.turn()
+    assert looked == [loop.ERASE_AT_ONCE]
