@@ -22,7 +22,7 @@ from sqlmodel import Session
 
 from orderkit.db import Database
 from orderkit.migrating import migrate
-from orderkit.observability import logs
+from orderkit.observability import context, logs
 from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
 from tests.engines import ENGINES
@@ -127,6 +127,8 @@ def _logs_as_before() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     before = {one: (one.level, one.disabled, one.propagate, one.handlers[:], one.filters[:]) for one in _loggers()}
     yield
+    context._request_id.set("")
+    context._traceparent.set("")
     if logs._output is not output:
         logs._output = output
         logger.remove()

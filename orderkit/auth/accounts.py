@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -139,12 +138,3 @@ def find_by_email(database: Database, email: str) -> User | None:
     """Raises Invalid for what is no address."""
     with database.reading() as session:
         return session.scalars(select(User).where(_users.c.email == normal_email(email))).one_or_none()
-
-
-def page(database: Database, *, limit: int, after: str | None = None) -> Sequence[User]:
-    """Users by e-mail address, those after `after`."""
-    query = select(User).order_by(_users.c.email).limit(limit)
-    if after is not None:
-        query = query.where(_users.c.email > after)
-    with database.reading() as session:
-        return session.scalars(query).all()

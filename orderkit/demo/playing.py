@@ -38,7 +38,6 @@ PACE = {
     "ORDERKIT_GATEWAY": "simulator",
     "ORDERKIT_GATEWAY_TIMEOUT": "3",
     "ORDERKIT_RETRY_BASE": "0.3",
-    "ORDERKIT_ACCESS_TOKEN_MINUTES": "60",
 }
 """Settings of the demo's processes. Waits are shorter than by default, so that the whole story is told in seconds."""
 

@@ -31,6 +31,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def run(*arguments: str, stdin: str = "") -> Told:
         monkeypatch.setattr(sys, "argv", ["orderkit", *arguments])
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()  # what was logged before is not the command's
         with pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr()

@@ -35,6 +35,7 @@ def orderkit(processes: Processes, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
     def run(*arguments: str) -> Told:
         monkeypatch.setattr(sys, "argv", ["orderkit", "dead-letters", *arguments])
+        capsys.readouterr()  # what was logged before is not the command's
         with pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr()

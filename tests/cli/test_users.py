@@ -17,6 +17,7 @@ from orderkit.cli import users
 from orderkit.cli.main import main
 from orderkit.db import Database
 from tests.cli.conftest import Cli
+from tests.factories import all_users
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +73,7 @@ def test_what_cannot_be_made_is_told_in_one_line(
     assert (told.code, told.out) == (code, "")
     assert said in told.err
     assert told.err.count("\n") == 1
-    assert len(accounts.page(database, limit=10)) == 1
+    assert len(all_users(database)) == 1
 
 
 class Terminal(io.StringIO):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlmodel import col, select
+
 from orderkit.auth import passwords
 from orderkit.auth.models import CUSTOMER, User
 from orderkit.auth.permissions import PERMISSIONS
@@ -41,3 +43,9 @@ def make_user(
     with database.transaction() as session:
         session.add(user)
     return user
+
+
+def all_users(database: Database) -> list[User]:
+    """Every user, by e-mail address."""
+    with database.reading() as session:
+        return list(session.scalars(select(User).order_by(col(User.email))))
