@@ -197,6 +197,13 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home / 'orderkit.db'}"
 
     @property
+    def links_lead_nowhere(self) -> bool:
+        """Whether links in mails would lead to this machine only, or over plain http, though this is production."""
+        public = urlsplit(self.public_url)
+        here = public.hostname in ("localhost", "127.0.0.1", "::1")
+        return self.env == "production" and (here or public.scheme != "https")
+
+    @property
     def requests_per_minute(self) -> int:
         """The limit for one principal; 0 for none."""
         if self.rate_limit is None:

@@ -6,14 +6,16 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Acting, Running, logged_in
+from orderkit.api.dependencies import Acting, Running, Runtime, address, logged_in
 from orderkit.api.json_body import Body, OneLine, StrictRoute
 from orderkit.api.pagination import Page, Paging, paging
-from orderkit.auth import api_keys
+from orderkit.auth import api_keys, password_change, passwords
+from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 
 Owner = Annotated[Caller, Depends(logged_in)]
@@ -30,6 +32,15 @@ class ApiKeyIn(Body):
         Field(min_length=1, max_length=50, examples=[["orders:own"]]),
     ]
     expires_in_days: Annotated[int, Field(ge=1, le=api_keys.MAX_DAYS)] = api_keys.DEFAULT_DAYS
+    current_password: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=passwords.MAX_LENGTH,
+            description="The account's, so that a stolen access token of 15 minutes buys no key of a year.",
+            json_schema_extra={"format": "password"},
+        ),
+    ]
 
 
 class ApiKeyAnswer(BaseModel):
@@ -61,9 +72,19 @@ def list_api_keys(owner: Owner, app: Running, paging: Annotated[Paging, Depends(
     )
 
 
-@router.post("", status_code=201, responses=problems.responses(400, 401, 403, 409, 413, 415, 422, 503))
-def make_api_key(body: ApiKeyIn, owner: Owner, app: Running, actor: Acting) -> MadeKey:
-    """Makes an API key and shows it, this once. At most 50 of one's keys are good at the same time."""
+@router.post("", status_code=201, responses=problems.responses(400, 401, 403, 409, 413, 415, 422, 429, 503))
+async def make_api_key(body: ApiKeyIn, request: Request, owner: Owner, app: Running, actor: Acting) -> MadeKey:
+    """Makes an API key and shows it, this once. At most 50 of one's keys are good at the same time.
+
+    A wrong password counts as a failed login.
+    """
+    async with app.throttle.login(owner.user.email, address(request)) as attempt:
+        await app.hashing.run(password_change.check_current, owner.user, body.current_password)
+        attempt.succeeded()
+    return await run_in_threadpool(_make, body, owner, app, actor)
+
+
+def _make(body: ApiKeyIn, owner: Caller, app: Runtime, actor: Actor) -> MadeKey:
     with app.database.transaction() as session:
         key, text = api_keys.make(
             session.connection(),

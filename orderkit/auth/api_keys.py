@@ -69,7 +69,7 @@ def make(
     two who make the last one at once, the second waits for the first: the user's row is locked.
     """
     owner = accounts.lock(connection, user_id)
-    if owner is None:
+    if owner is None or owner.banned_at is not None:
         raise sessions.over()
     _require_held(wanted, permissions.of_role(connection, owner.role) | {OWN_ORDERS})
     at = now()
@@ -113,6 +113,14 @@ def revoke(connection: Connection, actor: Actor, user_id: UUID, key_id: UUID) ->
         audit_log.record(connection, actor, "api_key.revoked", f"api_key:{key_id}", user_id=str(user_id))
     elif connection.execute(select(_keys.c.id).where(*mine)).one_or_none() is None:
         raise NotFound(f"there is no API key {key_id}")
+
+
+def revoke_all(connection: Connection, actor: Actor, user_id: UUID) -> None:
+    """Revokes every key of a user that is good, with one entry in the log for all of them."""
+    good = _keys.c.user_id == user_id, _keys.c.revoked_at.is_(None), _keys.c.expires_at > now()
+    revoked = connection.execute(update(_keys).where(*good).values(revoked_at=now())).rowcount
+    if revoked:
+        audit_log.record(connection, actor, "api_keys.revoked", f"user:{user_id}", number=revoked)
 
 
 def _of(user_id: UUID) -> Select[Any]:

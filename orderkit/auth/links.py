@@ -16,7 +16,7 @@ from uuid import UUID
 import jwt
 from sqlalchemy import Connection, select
 
-from orderkit.auth import audit_log, passwords, sessions
+from orderkit.auth import api_keys, audit_log, passwords, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.models import User
 from orderkit.clock import now
@@ -85,10 +85,12 @@ def verify_email(database: Database, settings: Settings, token: str, actor: Acto
 
 
 def reset_password(database: Database, settings: Settings, token: str, password: str, actor: Actor) -> UUID:
-    """Gives the token's owner a new password and ends all their sessions; whose it is. Hashes: call it in HashingThreads.
+    """Gives the token's owner a new password, ends all their sessions and revokes their API keys; whose it is.
 
-    The address counts as verified from then on: the token was sent to it. Raises Invalid, with pointer #/token or, for a
-    password that cannot be taken, #/password; the token stays good then.
+    Whoever resets a password may do it because somebody else was in, or registered with their address before them; what
+    that somebody left to come back with goes. Hashes: call it in HashingThreads. The address counts as verified from then
+    on: the token was sent to it. Raises Invalid, with pointer #/token or, for a password that cannot be taken, #/password;
+    the token stays good then.
     """
     key, link = _read(settings, Purpose.RESET_PASSWORD, token)
     with database.reading() as session:
@@ -101,6 +103,7 @@ def reset_password(database: Database, settings: Settings, token: str, password:
         _change(connection, user, password_hash=hashed, verified_at=user.verified_at or now())
         sessions.end_all(connection, user.id)
         holder, subject = _holder(user, actor), f"user:{user.id}"
+        api_keys.revoke_all(connection, holder, user.id)
         audit_log.record(connection, holder, "user.password_reset", subject)
         if user.verified_at is None:
             audit_log.record(connection, holder, "user.verified", subject)

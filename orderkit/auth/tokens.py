@@ -7,6 +7,7 @@ A token proves that the session was good when it was issued; whether it still is
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ RELOAD_S = 1.0
 ASK_AGAIN_S = 0.25
 """Tokens of an unknown key, which anyone can make up, have the keys asked for no more often than that."""
 
+_KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REQUIRED = ["iss", "aud", "sub", "sid", "typ", "iat", "exp"]
 
 
@@ -60,7 +62,7 @@ class Tokens:
         self._keys: dict[str, bytes] = {}
         self._verified: dict[str, Verified] = {}
         self._loading = asyncio.Lock()
-        self._loaded_at = float("-inf")
+        self._asked_at = self._answer_of = float("-inf")
 
     def issue(self, user_id: UUID, session_id: UUID) -> AccessToken:
         """A token, good for as many seconds as it says. Raises Unavailable while the keys were never read."""
@@ -100,7 +102,9 @@ class Tokens:
     def _read(self, token: str, at: float) -> Verified:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
-            secret = self._keys.get(key_id) if isinstance(key_id, str) else None
+            if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+                raise _refused("the access token is not one of this installation")
+            secret = self._keys.get(key_id)
             if secret is None:
                 raise _unknown_key()
             # The times are checked here by our own clock, which may be moved; PyJWT would ask the system's.
@@ -124,12 +128,19 @@ class Tokens:
         return found
 
     async def reload(self) -> None:
-        """Asks for the keys, at most every ASK_AGAIN_S; whoever comes too soon waits. Raises what the database does."""
+        """Asks for the keys, at most every ASK_AGAIN_S. Whoever comes meanwhile shares the next answer.
+
+        Raises what the database does.
+        """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
         async with self._loading:
-            loop = asyncio.get_running_loop()
-            await asyncio.sleep(self._loaded_at + ASK_AGAIN_S - loop.time())
-            self._loaded_at = loop.time()
+            if self._answer_of >= asked:
+                return
+            await asyncio.sleep(self._asked_at + ASK_AGAIN_S - loop.time())
+            self._asked_at = began = loop.time()
             keys = {key.id: key.secret for key in await _to_the_end(self._load)}
+            self._answer_of = began
             if keys != self._keys:
                 self._keys = keys
                 self._verified.clear()  # some may be of a key that was retired

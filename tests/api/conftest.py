@@ -10,7 +10,7 @@ from orderkit.auth.models import ADMIN, User
 from orderkit.db import Database
 from orderkit.settings import Settings
 from tests.client import Client, running
-from tests.factories import make_user
+from tests.factories import PASSWORD, make_user
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def api(settings: Settings, database: Database) -> Iterator[Client]:
 
 @pytest.fixture
 def admin(database: Database) -> User:
-    return make_user(database, role=ADMIN)
+    return make_user(database, role=ADMIN, password=PASSWORD)
 
 
 @pytest.fixture
@@ -33,4 +33,4 @@ def staff(api: Client, admin: User) -> dict[str, str]:
 @pytest.fixture
 def customer(api: Client, database: Database) -> dict[str, str]:
     """Headers of a request by a customer."""
-    return api.token(make_user(database))
+    return api.token(make_user(database, password=PASSWORD))

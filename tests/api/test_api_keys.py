@@ -16,7 +16,7 @@ from orderkit.auth.models import ADMIN, ApiKey, AuditEntry, User
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.db import Database
 from tests.client import Answer, Client
-from tests.factories import make_product, make_user
+from tests.factories import PASSWORD, make_product, make_user
 from tests.threads import at_once
 
 Headers = dict[str, str]
@@ -24,7 +24,7 @@ PATH = "/users/me/api-keys"
 
 
 def make(api: Client, who: Headers, *permissions: str, **more: Any) -> Answer:
-    body = {"name": "export", "permissions": list(permissions or (OWN_ORDERS,))} | more
+    body = {"name": "export", "permissions": list(permissions or (OWN_ORDERS,)), "current_password": PASSWORD} | more
     return api.post(PATH, body, who)
 
 
@@ -110,7 +110,7 @@ def test_a_key_can_do_what_it_was_given_and_nothing_else(api: Client, staff: Hea
 
 def test_a_key_loses_what_its_owner_loses_at_once(api: Client, database: Database) -> None:
     """OWASP ASVS 5.0, V8.3.2: a change of what somebody may do counts at once."""
-    user = make_user(database, role=ADMIN)
+    user = make_user(database, role=ADMIN, password=PASSWORD)
     key = bearer(make(api, api.token(user), "fulfillment:manage"))
     assert api.get("/dead-letters", key).status == 200
     with database.transaction() as session:
@@ -119,7 +119,7 @@ def test_a_key_loses_what_its_owner_loses_at_once(api: Client, database: Databas
 
 
 def test_an_order_can_be_placed_with_a_key_that_may_and_with_no_other(api: Client, database: Database) -> None:
-    who, sku = api.token(make_user(database, role="analyst")), make_product(database).sku
+    who, sku = api.token(make_user(database, role="analyst", password=PASSWORD)), make_product(database).sku
     placed = order(api, bearer(make(api, who, OWN_ORDERS)), sku)
     assert placed.status == 201
     assert order(api, bearer(make(api, who, "orders:read")), sku, "2").code == "forbidden"
@@ -132,7 +132,7 @@ def test_an_order_can_be_placed_with_a_key_that_may_and_with_no_other(api: Clien
     ("method", "path", "body"),
     [
         ("GET", PATH, None),
-        ("POST", PATH, {"name": "more", "permissions": [OWN_ORDERS]}),
+        ("POST", PATH, {"name": "more", "permissions": [OWN_ORDERS], "current_password": PASSWORD}),
         ("DELETE", f"{PATH}/0199b2d0-7c5e-7a3f-9d3e-0a6f3c1b2d4e", None),
         ("GET", "/users/me/sessions", None),
         ("DELETE", "/users/me/sessions", None),
@@ -165,7 +165,7 @@ def test_a_revoked_key_is_refused_at_once_and_still_listed(api: Client, customer
 
 def test_anothers_key_is_as_one_that_is_not_there(api: Client, database: Database, customer: Headers) -> None:
     """OWASP API Top 10 2023, API1."""
-    made, other = make(api, customer), api.token(make_user(database, role=ADMIN))
+    made, other = make(api, customer), api.token(make_user(database, role=ADMIN, password=PASSWORD))
     absent = "0199b2d0-7c5e-7a3f-9d3e-0a6f3c1b2d4e"
     told = [revoke(api, other, key_id).json() for key_id in (made.json()["id"], absent)]
     assert [one["status"] for one in told] == [404, 404]
@@ -218,7 +218,7 @@ def test_the_last_use_of_a_key_is_known_to_the_minute(api: Client, customer: Hea
 
 
 def test_making_and_revoking_are_in_the_audit_log_without_the_key(api: Client, database: Database) -> None:
-    user = make_user(database)
+    user = make_user(database, password=PASSWORD)
     who = api.token(user)
     made = make(api, who, name="canary name")
     revoke(api, who, made.json()["id"])
@@ -235,7 +235,7 @@ def test_making_and_revoking_are_in_the_audit_log_without_the_key(api: Client, d
 
 
 def test_a_key_is_of_no_use_while_its_owner_is_banned(api: Client, database: Database) -> None:
-    user = make_user(database)
+    user = make_user(database, password=PASSWORD)
     key = bearer(make(api, api.token(user)))
     for banned_at, status in ((clock.now(), 401), (None, 200)):
         with database.transaction() as session:

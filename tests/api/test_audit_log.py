@@ -12,7 +12,7 @@ from orderkit.auth.models import User
 from orderkit.db import Database
 from orderkit.ids import new_id
 from tests.client import Client
-from tests.factories import make_user
+from tests.factories import PASSWORD, make_user
 
 Headers = dict[str, str]
 PATH = "/admin/audit-log"
@@ -68,9 +68,13 @@ def test_no_entry_can_be_changed_or_deleted(api: Client, database: Database, sta
 
 
 def test_it_names_people_by_id_only(api: Client, database: Database, admin: User, staff: Headers) -> None:
-    somebody = make_user(database, role="support", name="Ada Lovelace", email="ada@example.com")
+    somebody = make_user(database, role="support", name="Ada Lovelace", email="ada@example.com", password=PASSWORD)
     theirs = api.token(somebody)
-    api.post("/users/me/api-keys", {"name": "Ada's laptop", "permissions": ["orders:own"]}, theirs)
+    api.post(
+        "/users/me/api-keys",
+        {"name": "Ada's laptop", "permissions": ["orders:own"], "current_password": PASSWORD},
+        theirs,
+    )
     api.run(api.call("DELETE", "/users/me/sessions", headers=theirs))
     api.run(api.call("PUT", "/roles/support/permissions", {"permissions": []}, headers=staff))
     listed = api.get(PATH, staff).json()["items"]

@@ -111,7 +111,9 @@ def test_anyone_sees_the_public_profile_and_no_more(api: Client, database: Datab
 
 
 def test_a_key_sees_its_owners_account_and_does_not_change_it(api: Client, ada: User) -> None:
-    made = api.post("/users/me/api-keys", {"name": "k", "permissions": ["orders:own"]}, api.token(ada)).json()
+    made = api.post(
+        "/users/me/api-keys", {"name": "k", "permissions": ["orders:own"], "current_password": PASSWORD}, api.token(ada)
+    ).json()
     key = {"Authorization": f"Bearer {made['key']}"}
     assert api.get("/users/me", key).json()["email"] == "ada@example.com"
     assert change(api, key, name="Mallory").code == "forbidden"

@@ -21,7 +21,7 @@ from orderkit.db import Database
 from orderkit.errors import Forbidden, Unauthenticated
 from orderkit.ids import new_id
 from tests.client import Answer, Client
-from tests.factories import GRANTS, make_product, make_user
+from tests.factories import GRANTS, PASSWORD, make_product, make_user
 from tests.threads import at_once
 
 Headers = dict[str, str]
@@ -118,7 +118,9 @@ def test_nobody_takes_from_whom_may_do_more_than_they(
 
 
 def test_a_key_gives_only_roles_within_what_it_was_given(api: Client, database: Database, staff: Headers) -> None:
-    made = api.post("/users/me/api-keys", {"name": "k", "permissions": ["users:manage"]}, staff)
+    made = api.post(
+        "/users/me/api-keys", {"name": "k", "permissions": ["users:manage"], "current_password": PASSWORD}, staff
+    )
     key = {"Authorization": f"Bearer {made.json()['key']}"}
     user = make_user(database)
     assert change(api, key, user.id, role="support").status == 403

@@ -92,7 +92,14 @@ def test_whoever_deletes_their_account_is_in_no_table_any_more(api: Client, data
     sku, who = make_product(database).sku, log_in(api)
     profile = {"avatar_url": "https://canary.example.com/a.png", "bio": "a canary"}
     assert api.patch("/users/me", profile, who).status == 200
-    assert api.post("/users/me/api-keys", {"name": "canary key", "permissions": ["orders:own"]}, who).status == 201
+    assert (
+        api.post(
+            "/users/me/api-keys",
+            {"name": "canary key", "permissions": ["orders:own"], "current_password": PASSWORD},
+            who,
+        ).status
+        == 201
+    )
     assert api.post("/users/me/verification", headers=who).status == 202
     with database.transaction() as session:
         mails.ask(session.connection(), Purpose.RESET_PASSWORD, EMAIL)
@@ -124,7 +131,9 @@ def test_after_it_every_token_and_key_is_refused_and_nobody_logs_in(api: Client,
     """OWASP ASVS 5.0, V7.4: the next call is refused."""
     make_user(database, email=EMAIL, password=PASSWORD)
     who, other = log_in(api), log_in(api)
-    made = api.post("/users/me/api-keys", {"name": "k", "permissions": ["orders:own"]}, who).json()
+    made = api.post(
+        "/users/me/api-keys", {"name": "k", "permissions": ["orders:own"], "current_password": PASSWORD}, who
+    ).json()
     key = {"Authorization": f"Bearer {made['key']}"}
     sku = make_product(database).sku
     assert delete_me(api, who).status == 204
@@ -186,8 +195,10 @@ def test_the_last_active_admin_cannot_go_and_the_last_but_one_can(api: Client, d
 
 
 def test_a_key_does_not_delete_its_owner(api: Client, database: Database) -> None:
-    who = api.token(make_user(database))
-    made = api.post("/users/me/api-keys", {"name": "k", "permissions": ["orders:own"]}, who).json()
+    who = api.token(make_user(database, password=PASSWORD))
+    made = api.post(
+        "/users/me/api-keys", {"name": "k", "permissions": ["orders:own"], "current_password": PASSWORD}, who
+    ).json()
     assert delete_me(api, {"Authorization": f"Bearer {made['key']}"}).code == "forbidden"
     assert api.get("/users/me", who).status == 200
 

@@ -14,7 +14,7 @@ import pytest
 from sqlmodel import select
 
 from orderkit import clock
-from orderkit.auth import links, passwords, sessions
+from orderkit.auth import api_keys, callers, links, passwords, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.links import GOOD_FOR, Purpose
 from orderkit.auth.models import AuditEntry, LoginSession, User
@@ -113,6 +113,20 @@ def test_a_link_sets_a_new_password_and_ends_every_session(desk: Desk) -> None:
     assert user.token_version == version + 1
     with desk.database.reading() as session:
         assert session.exec(select(LoginSession)).all() == []
+
+
+def test_whoever_resets_a_password_shuts_out_who_was_in_before(desk: Desk) -> None:
+    """A stranger may have registered with the address first, and made a key to come back with."""
+    user, stranger = desk.user(), Actor(None, "192.0.2.66")
+    bystander = make_user(desk.database)
+    with desk.database.transaction() as session:
+        made = partial(api_keys.make, session.connection(), stranger, name="k", wanted=["orders:own"], days=365)
+        (_key, text), (_other, bystanders) = made(user.id), made(bystander.id)
+    assert callers.of_api_key(desk.database, text) is not None
+    desk.use(Purpose.RESET_PASSWORD, desk.link(Purpose.RESET_PASSWORD))
+    assert callers.of_api_key(desk.database, text) is None
+    assert callers.of_api_key(desk.database, bystanders) is not None
+    assert "api_keys.revoked" in [entry.action for entry in desk.log()]
 
 
 def test_whoever_resets_a_password_has_the_mailbox(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import json
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ import pytest
 from orderkit import clock
 from orderkit.auth import tokens
 from orderkit.auth.signing_keys import Key
-from orderkit.auth.tokens import Tokens
+from orderkit.auth.tokens import Tokens, UnknownKey
 from orderkit.errors import Unauthenticated
 from orderkit.settings import Settings
 
@@ -25,12 +26,13 @@ USER = uuid4()
 
 
 SESSION = uuid4()
+KEY_ID = str(uuid4())
 WHOSE = (USER, SESSION)
 
 
 @pytest.fixture
 def mine() -> Tokens:
-    made = Tokens(Settings(_env_file=None), lambda: [Key("first", KEY.encode())])
+    made = Tokens(Settings(_env_file=None), lambda: [Key(KEY_ID, KEY.encode())])
     asyncio.run(made.reload())
     return made
 
@@ -50,7 +52,7 @@ def claims(**other: Any) -> dict[str, Any]:
 
 
 def signed(payload: dict[str, Any], key: str = KEY, algorithm: str = "HS256", **header: Any) -> str:
-    return jwt.encode(payload, key, algorithm=algorithm, headers={"kid": "first"} | header)
+    return jwt.encode(payload, key, algorithm=algorithm, headers={"kid": KEY_ID} | header)
 
 
 def test_what_is_issued_is_verified(mine: Tokens) -> None:
@@ -146,7 +148,21 @@ def test_keys_that_a_token_brings_along_are_not_looked_at(mine: Tokens) -> None:
             mine.verify(signed(claims(), key="\0" * 40, **header))
 
 
-@pytest.mark.parametrize("kid", ["../../dev/null", "", "second", None, 5, ["first"], {"first": 1}, "' OR 1=1 --", "\0"])
+@pytest.mark.parametrize(
+    "kid",
+    [
+        "../../dev/null",
+        "",
+        "0199b2d0-7c5e-7a3f-9d3e-0a6f3c1b2d4e",
+        "second",
+        None,
+        5,
+        ["first"],
+        {"first": 1},
+        "' OR 1=1 --",
+        "\0",
+    ],
+)
 def test_a_key_that_is_not_known_is_none(mine: Tokens, kid: Any) -> None:
     """OWASP ASVS 5.0 V9.1.3."""
     head = part({"alg": "HS256", "typ": "JWT", "kid": kid})
@@ -199,3 +215,40 @@ def test_what_is_remembered_is_bounded_and_refused_tokens_are_not(
             mine.verify(token + "x")
     assert list(mine._verified) == good[2:]
     assert all(mine.verify(token)[:2] == WHOSE for token in good)
+
+
+def test_any_number_who_bring_an_unknown_key_share_one_question_for_it() -> None:
+    loaded = 0
+
+    def load() -> list[Key]:
+        nonlocal loaded
+        loaded += 1
+        time.sleep(0.02)
+        return [Key(KEY_ID, KEY.encode())]
+
+    async def crowd() -> list[bool]:
+        here = Tokens(Settings(_env_file=None), load)
+        await here.reload()
+        unknown = [signed(claims(), kid=str(uuid4())) for _ in range(200)]
+
+        async def refused(token: str) -> bool:
+            try:
+                await here.verify_soon(token)
+            except Unauthenticated:
+                return True
+            return False
+
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*map(refused, unknown))
+
+    assert asyncio.run(crowd()) == [True] * 200
+    assert loaded <= 3
+
+
+@pytest.mark.parametrize(
+    "header", [{"kid": ""}, {"kid": "of before"}, {"kid": "0199B2D0-7C5E-7A3F-9D3E-0A6F3C1B2D4E"}], ids=str
+)
+def test_a_token_that_names_no_key_of_ours_has_nobody_asked(mine: Tokens, header: dict[str, Any]) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        mine.verify(signed(claims(), **header))
+    assert not isinstance(refused.value, UnknownKey)
