@@ -18,7 +18,7 @@ from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import PERMISSIONS, permission_id
 from orderkit.auth.roles import Described
 
-Manager = Annotated[Caller, Depends(requires("roles:manage"))]
+Manager = Annotated[Caller, Depends(requires(roles.NEEDED))]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 router = APIRouter(tags=["roles"], route_class=StrictRoute)
@@ -80,4 +80,4 @@ def set_permissions(
     Named twice is named once. `admin` keeps `roles:manage`: 409.
     """
     with app.database.transaction() as session:
-        return roles.set_permissions(session.connection(), actor, name, body.permissions, held=manager.permissions)
+        return roles.set_permissions(session.connection(), actor, name, body.permissions, by=manager)

@@ -1,7 +1,6 @@
 """Roles given, accounts banned and deleted: by staff within what they may do themselves, from the command line without bounds.
 
-All of it is done one after the other, under the lock of the row of the role admin: so two admins who demote each other at
-once are a first, who succeeds, and a second, who by then is none.
+All of it is done in turn, as `authority` says.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
-from orderkit.auth import accounts, audit_log, deletion, permissions, sessions
+from orderkit.auth import accounts, audit_log, authority, deletion, permissions, sessions
 from orderkit.auth.audit_log import Actor
+from orderkit.auth.authority import Held
 from orderkit.auth.callers import Caller
-from orderkit.auth.models import ADMIN, Role, User
+from orderkit.auth.models import ADMIN, User
 from orderkit.clock import now
 from orderkit.errors import Conflict, Forbidden, NotFound
 
 NEEDED = "users:manage"
 
 _users = User.__table__  # type: ignore[attr-defined]
-_roles = Role.__table__  # type: ignore[attr-defined]
 
 
 def change(
@@ -68,7 +67,7 @@ def delete(connection: Connection, actor: Actor, user_id: UUID, *, by: Caller | 
 
 def leave(connection: Connection, actor: Actor, user_id: UUID) -> None:
     """Deletes one's own account. Raises Conflict for the last active admin, and Unauthenticated if it is deleted already."""
-    _one_at_a_time(connection)
+    authority.wait_turn(connection)
     user = accounts.lock(connection, user_id, against_new_orders=True)
     if user is None:
         raise sessions.over()
@@ -76,14 +75,9 @@ def leave(connection: Connection, actor: Actor, user_id: UUID) -> None:
     deletion.erase(connection, actor, user)
 
 
-Held = frozenset[str] | None
-"""What whoever asks may do; None: anything."""
-
-
 def _begin(connection: Connection, user_id: UUID, by: Caller | None, *, to_delete: bool = False) -> tuple[Any, Held]:
     """The row of whom it is about, locked, and what `by` may do by now."""
-    _one_at_a_time(connection)
-    held = None if by is None else _held_now(connection, by)
+    held = authority.held_in_turn(connection, by, NEEDED)
     user = accounts.lock(connection, user_id, against_new_orders=to_delete)
     if user is None:
         raise NotFound(f"there is no user {user_id}")
@@ -91,23 +85,6 @@ def _begin(connection: Connection, user_id: UUID, by: Caller | None, *, to_delet
         raise Conflict("this is you; another has to do it, or delete your account at /users/me")
     _require_held(held, permissions.of_role(connection, user.role), "whoever has their role")
     return user, held
-
-
-def _one_at_a_time(connection: Connection) -> None:
-    # Users refer to the row, and new ones may meanwhile. SQLite has one writer at a time as it is.
-    connection.execute(select(_roles.c.name).where(_roles.c.name == ADMIN).with_for_update(key_share=True))
-
-
-def _held_now(connection: Connection, by: Caller) -> frozenset[str]:
-    """What `by` may do now that nobody can change it: when the request came in, it may have been more."""
-    good = _users.c.id == by.id, _users.c.banned_at.is_(None), _users.c.deleted_at.is_(None)
-    role = connection.execute(select(_users.c.role).where(*good)).scalar()
-    if role is None:
-        raise sessions.over()
-    held = by.permissions & permissions.of_role(connection, role)
-    if NEEDED not in held:
-        raise Forbidden(f"this needs the permission {NEEDED}")
-    return held
 
 
 def _require_held(held: Held, needed: frozenset[str], who: str) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
-from orderkit.auth import audit_log
+from orderkit.auth import audit_log, authority
 from orderkit.auth.audit_log import Actor
+from orderkit.auth.callers import Caller
 from orderkit.auth.models import ADMIN, Role, RolePermission
 from orderkit.auth.permissions import PERMISSIONS, of_role
 from orderkit.errors import Conflict, Forbidden, Invalid, NotFound
 
-KEPT_BY_ADMIN = "roles:manage"
-"""Without it nobody could give anything back."""
+NEEDED = "roles:manage"
+"""Admin keeps it: without it nobody could give anything back."""
 
 _roles = Role.__table__  # type: ignore[attr-defined]
 _grants = RolePermission.__table__  # type: ignore[attr-defined]
@@ -44,16 +45,16 @@ def listing(connection: Connection) -> Sequence[Described]:
 
 
 def set_permissions(
-    connection: Connection, actor: Actor, role: str, wanted: Sequence[str], *, held: Collection[str] | None = None
+    connection: Connection, actor: Actor, role: str, wanted: Sequence[str], *, by: Caller | None
 ) -> Described:
     """Gives `role` exactly the permissions `wanted`, some of which may be named twice.
 
-    `held` is what the actor may do themselves: they give and take nothing else. None is an actor who may do anything.
-    Of two who do this at once the second waits for the first. Raises NotFound; Invalid, with pointers into
-    `#/permissions`, for a permission there is not; Conflict where admin would lose what it keeps; Forbidden.
+    `by` is who asks over the API: they give and take nothing but what they may do themselves when it is their turn. None
+    may do anything. Raises NotFound; Invalid, with pointers into `#/permissions`, for a permission there is not; Conflict
+    where admin would lose what it keeps; Forbidden; Unauthenticated.
     """
     _require_known(wanted)
-    return _change(connection, actor, role, lambda _before: frozenset(wanted), held)
+    return _change(connection, actor, role, lambda _before: frozenset(wanted), by)
 
 
 def grant(connection: Connection, actor: Actor, role: str, these: Sequence[str]) -> Described:
@@ -78,23 +79,18 @@ def _require_known(these: Sequence[str]) -> None:
 
 
 def _change(
-    connection: Connection,
-    actor: Actor,
-    role: str,
-    decide: Callable[[Permissions], Permissions],
-    held: Collection[str] | None,
+    connection: Connection, actor: Actor, role: str, decide: Callable[[Permissions], Permissions], by: Caller | None
 ) -> Described:
-    # Users refer to the row, so others may share its key meanwhile. SQLite has one writer at a time as it is.
-    locked = select(_roles).where(_roles.c.name == role).with_for_update(key_share=True)
-    row = connection.execute(locked).one_or_none()
+    held = authority.held_in_turn(connection, by, NEEDED)
+    row = connection.execute(select(_roles).where(_roles.c.name == role)).one_or_none()
     if row is None:
         known = ", ".join(connection.execute(select(_roles.c.name).order_by(_roles.c.name)).scalars())
         raise NotFound(f"there is no role {role}; roles are {known}")
     before = of_role(connection, role)
     after = decide(before)
     added, removed = sorted(after - before), sorted(before - after)
-    if role == ADMIN and KEPT_BY_ADMIN in removed:
-        raise Conflict(f"{ADMIN} keeps {KEPT_BY_ADMIN}: without it nobody could give anything back")
+    if role == ADMIN and NEEDED in removed:
+        raise Conflict(f"{ADMIN} keeps {NEEDED}: without it nobody could give anything back")
     lacking = [] if held is None else [one for one in (*added, *removed) if one not in held]
     if lacking:
         raise Forbidden(f"nobody gives or takes what they do not have: {', '.join(lacking)}")

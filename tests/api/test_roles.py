@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection
 
-from orderkit.auth.models import ADMIN, User
+from orderkit.auth import callers, moderation, permissions, roles
+from orderkit.auth.audit_log import Actor
+from orderkit.auth.callers import Caller
+from orderkit.auth.models import ADMIN, CUSTOMER, User
 from orderkit.auth.permissions import PERMISSIONS
 from orderkit.db import Database
+from orderkit.errors import Forbidden
 from tests.client import Answer, Client
 from tests.factories import GRANTS, make_user
 from tests.threads import at_once
@@ -156,6 +165,99 @@ def test_of_two_changes_at_once_one_is_after_the_other_and_both_are_told(
         assert not have & set(detail["added"])
         have = have - set(detail["removed"]) | set(detail["added"])
     assert sorted(have) == permissions_of(api, "support", staff)
+
+
+COMMAND_LINE = Actor(None, "a test")
+
+
+def _revoke(connection: Connection, _user: User) -> None:
+    roles.revoke(connection, COMMAND_LINE, "moderator", ["users:manage"])
+
+
+def _revoke_the_right_to(connection: Connection, _user: User) -> None:
+    roles.revoke(connection, COMMAND_LINE, "moderator", ["roles:manage"])
+
+
+def _demote(connection: Connection, user: User) -> None:
+    moderation.change(connection, COMMAND_LINE, user.id, by=None, role=CUSTOMER)
+
+
+def _ban(connection: Connection, user: User) -> None:
+    moderation.change(connection, COMMAND_LINE, user.id, by=None, banned=True)
+
+
+def _delete(connection: Connection, user: User) -> None:
+    moderation.delete(connection, COMMAND_LINE, user.id, by=None)
+
+
+@pytest.mark.parametrize(
+    ("take", "status", "left"),
+    [
+        (_revoke, 403, {"roles:manage"}),
+        (_revoke_the_right_to, 403, {"users:manage"}),
+        (_demote, 403, {"roles:manage", "users:manage"}),
+        (_ban, 401, {"roles:manage", "users:manage"}),
+        (_delete, 401, {"roles:manage", "users:manage"}),
+    ],
+)
+def test_whoever_loses_power_while_their_request_waits_does_not_get_it_back(
+    api: Client,
+    database: Database,
+    staff: Headers,
+    monkeypatch: pytest.MonkeyPatch,
+    take: Callable[[Connection, User], None],
+    status: int,
+    left: set[str],
+) -> None:
+    """OWASP API Security Top 10 2023, API5; ASVS 5.0, V8.3.2: what counts is what they may do when it is their turn."""
+    put(api, "moderator", ["roles:manage", "users:manage"], staff)
+    user = make_user(database, role="moderator")
+    who, known, of_session = api.token(user), threading.Event(), callers.of_session
+
+    def noticed(database: Database, user_id: UUID, session_id: UUID) -> Caller | None:
+        found = of_session(database, user_id, session_id)
+        known.set()
+        return found
+
+    monkeypatch.setattr(callers, "of_session", noticed)
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            take(session.connection(), user)
+            waiting = threads.submit(put, api, "moderator", ["roles:manage", "users:manage"], who)
+            assert known.wait(10)
+            _let_it_come_to_the_lock(waiting)
+        refused = waiting.result(20)
+
+    assert refused.status == status
+    with database.reading() as session:
+        assert permissions.of_role(session.connection(), "moderator") == left
+
+
+def test_a_role_is_given_as_it_is_once_those_who_change_it_are_done(database: Database) -> None:
+    """Else somebody gave what they do not have: the role gets more after it was looked at, and before it is given."""
+    moderator, user = make_user(database, role="moderator"), make_user(database)
+    caller = Caller(moderator, frozenset({"users:manage"}))
+
+    def give() -> None:
+        with database.transaction() as session:
+            moderation.change(session.connection(), Actor(moderator.id, "here"), user.id, by=caller, role="creator")
+
+    with database.transaction() as session:
+        roles.revoke(session.connection(), COMMAND_LINE, "creator", GRANTS["creator"])
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            roles.grant(session.connection(), COMMAND_LINE, "creator", GRANTS["creator"])
+            giving = threads.submit(give)
+            _let_it_come_to_the_lock(giving)
+        with pytest.raises(Forbidden):
+            giving.result(20)
+    with database.reading() as session:
+        assert session.get_one(User, user.id).role == CUSTOMER
+
+
+def _let_it_come_to_the_lock(act: Future[Any]) -> None:
+    """Long enough for what does not wait to be over."""
+    wait([act], timeout=0.3)
 
 
 def test_a_change_that_fails_after_all_leaves_no_entry(

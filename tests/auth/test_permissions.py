@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from orderkit.api.dependencies import requires
 from orderkit.auth import audit_log, permissions, roles
 from orderkit.auth.audit_log import Actor
+from orderkit.auth.callers import Caller
 from orderkit.auth.models import ADMIN, CUSTOMER, Role, RolePermission
 from orderkit.auth.permissions import PERMISSIONS, SCOPES
 from orderkit.db import Database
@@ -33,7 +34,7 @@ def of(database: Database, role: str) -> frozenset[str]:
 
 def give(database: Database, role: str, wanted: Sequence[str]) -> roles.Described:
     with database.transaction() as session:
-        return roles.set_permissions(session.connection(), ACTOR, role, wanted)
+        return roles.set_permissions(session.connection(), ACTOR, role, wanted, by=None)
 
 
 def test_a_fresh_installation_has_seven_roles_with_just_these_permissions(rolled_back: Session) -> None:
@@ -148,11 +149,12 @@ def test_somebody_can_register_while_the_role_is_being_changed(database: Databas
     ],
 )
 def test_a_change_that_is_refused_changes_nothing(
-    database: Database, role: str, wanted: list[str], held: list[str] | None, error: type[Exception]
+    database: Database, role: str, wanted: list[str], held: Sequence[str] | None, error: type[Exception]
 ) -> None:
+    by = None if held is None else Caller(make_user(database, role=ADMIN), frozenset({"roles:manage", *held}))
     before = of(database, role)
     with pytest.raises(error), database.transaction() as session:
-        roles.set_permissions(session.connection(), ACTOR, role, wanted, held=held)
+        roles.set_permissions(session.connection(), ACTOR, role, wanted, by=by)
     assert of(database, role) == before
     with database.reading() as session:
         assert audit_log.page(session.connection(), limit=10) == []
