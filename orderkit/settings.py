@@ -163,7 +163,15 @@ class Settings(BaseSettings):
     login_failures_per_address: int = Field(
         50, ge=1, le=100_000, description="Failed logins from one address within the window before further ones wait."
     )
-    login_window_minutes: int = Field(15, ge=1, le=1440, description="Minutes within which failed logins are counted.")
+    mails_per_address: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Registrations and mails asked for from one address within the window before further ones wait.",
+    )
+    login_window_minutes: int = Field(
+        15, ge=1, le=1440, description="Minutes within which failed logins and mails are counted."
+    )
     rate_limit: int | None = Field(
         None,
         ge=0,

@@ -41,8 +41,6 @@ CONNECTIONS = 32
 KNOWN_KEYS = 4096
 """API keys that are remembered, about 1 MB."""
 SWEEP_S = 10.0
-MAILS_PER_CLIENT = 20
-"""Within the window of failed logins. How many one mailbox gets is another limit, which needs no counting here."""
 
 _PREFIX = "orderkit:throttle"
 _WRONG = (Unauthenticated, Invalid)
@@ -78,6 +76,7 @@ class Throttle:
         """Requests of one principal; 0 for no limit. Then `request` need not be asked."""
         self._per_account = settings.login_failures_per_account
         self._per_address = settings.login_failures_per_address
+        self._mails_per_address = settings.mails_per_address
         self._window_s = 60 * settings.login_window_minutes
         self._counts = _Counts(settings.redis_url)
         self._secret = hmac.digest(settings.signing_key.encode(), b"orderkit throttle", "sha256")
@@ -118,8 +117,11 @@ class Throttle:
                 await self._counts.give_back(address)
 
     async def mail(self, client: str | None) -> None:
-        """Counts a mail that is asked for from the address `client`, whoever is to get it. Raises RateLimited."""
-        await self._take(self._hidden("mail", network(client)), MAILS_PER_CLIENT, "mails asked for")
+        """Counts a mail that is asked for from the address `client`, whoever is to get it. Raises RateLimited.
+
+        How many one mailbox gets is another limit, which needs no counting here.
+        """
+        await self._take(self._hidden("mail", network(client)), self._mails_per_address, "mails asked for")
 
     async def _take(self, key: str, limit: int, what: str = "failed logins") -> _Count:
         taken = await self._counts.take(key, self._window_s)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from orderkit.api import problems
 from orderkit.api.dependencies import Acting, Running, account, address, anyone, logged_in
@@ -75,12 +76,15 @@ class PasswordIn(Body):
 
 
 @router.post(
-    "/register", status_code=201, response_model=UserAnswer, responses=problems.responses(400, 413, 415, 422, 503)
+    "/register", status_code=201, response_model=UserAnswer, responses=problems.responses(400, 413, 415, 422, 429, 503)
 )
 @anyone
-async def register(body: Registration, app: Running) -> User:
+async def register(body: Registration, request: Request, app: Running) -> User:
     """Creates an account. An address that is taken gets the same answer, and nothing is stored."""
-    return await app.hashing.run(accounts.register, app.database, body.email, body.name, body.password)
+    await app.throttle.mail(address(request))
+    user = await app.hashing.run(accounts.applicant, body.email, body.name, body.password)
+    await run_in_threadpool(accounts.register, app.database, user)
+    return user
 
 
 @router.get("/users/me", responses=problems.responses(401, 503))
@@ -119,13 +123,12 @@ async def change_password(
     actor: Acting,
 ) -> None:
     """Changes one's password, and ends all of one's logins but this one. A wrong current one counts as a failed login."""
-    await app.hashing.run(password_change.check_new, caller.user, body.new_password)
+    await run_in_threadpool(password_change.check_new, caller.user, body.new_password)
     async with app.throttle.login(caller.user.email, address(request)) as attempt:
         await app.hashing.run(password_change.check_current, caller.user, body.current_password)
         attempt.succeeded()
-    await app.hashing.run(
-        password_change.change, app.database, actor, caller.user, body.new_password, caller.session_id
-    )
+    hashed = await app.hashing.run(passwords.hash_password, body.new_password)
+    await run_in_threadpool(password_change.change, app.database, actor, caller.user, hashed, caller.session_id)
 
 
 def _mine(user: Any, caller: Caller) -> MyAccount:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -16,10 +17,11 @@ from orderkit.api import problems
 from orderkit.api.dependencies import Acting, Running, Runtime, address, anyone, logged_in
 from orderkit.api.json_body import Body, StrictRoute
 from orderkit.api.pagination import Page, Paging, paging
-from orderkit.auth import accounts, audit_log, sessions
+from orderkit.auth import accounts, audit_log, passwords, sessions
 from orderkit.auth.callers import Caller
+from orderkit.auth.models import User
 from orderkit.auth.sessions import Granted
-from orderkit.errors import NotFound, Unauthenticated
+from orderkit.errors import NotFound, Unauthenticated, Unavailable
 
 router = APIRouter(tags=["accounts"], route_class=StrictRoute)
 
@@ -65,6 +67,7 @@ async def log_in(request: Request, form: Annotated[OAuth2PasswordRequestForm, De
         if user is None:
             raise Unauthenticated("the e-mail address and the password do not match")
         attempt.succeeded()
+    await _keep_hash_up_to_date(app, user, form.password)
     granted = await run_in_threadpool(
         sessions.start,
         app.database,
@@ -74,6 +77,14 @@ async def log_in(request: Request, form: Annotated[OAuth2PasswordRequestForm, De
         address=address(request),
     )
     return _answer(app, granted)
+
+
+async def _keep_hash_up_to_date(app: Runtime, user: User, password: str) -> None:
+    """Makes a hash of other parameters than today's anew. Where there is no time for that, the next login may have it."""
+    if user.password_hash and passwords.is_outdated(user.password_hash):
+        with suppress(Unavailable):
+            fresh = await app.hashing.run(passwords.hash_password, password)
+            await run_in_threadpool(accounts.upgrade, app.database, user, fresh)
 
 
 @router.post("/token/refresh", responses=problems.responses(400, 401, 413, 415, 422, 503))

@@ -40,17 +40,17 @@ def spelling(text: str) -> str:
         return text
 
 
-def register(database: Database, email: str, name: str, password: str) -> User:
-    """Creates a customer and gives it. Takes as long, and looks the same, for an address that is taken.
-
-    In that case nothing is stored, and what is given is nobody. Raises Invalid. Hashes: call it in HashingThreads.
-    """
+def applicant(email: str, name: str, password: str) -> User:
+    """A customer who is nowhere stored yet. Raises Invalid. Hashes: call it in HashingThreads."""
     address = normal_email(email)
     passwords.check(password, about=(address, name))
-    user = User(email=address, name=name, password_hash=passwords.hash_password(password))
+    return User(email=address, name=name, password_hash=passwords.hash_password(password))
+
+
+def register(database: Database, user: User) -> None:
+    """Stores `user`, and asks for the mail that confirms the address. If that is taken, nothing is stored, nor said."""
     with suppress(Conflict):  # the address's owner, if it is them, can log in
         _store(database, user, verify=True)
-    return user
 
 
 def create(
@@ -96,7 +96,7 @@ def _store(database: Database, user: User, *, verify: bool = False, actor: Actor
 def authenticate(database: Database, email: str, password: str) -> User | None:
     """The user with this address and password, else None, after the same work. Hashes: call it in HashingThreads.
 
-    Nobody logs in as a user who is banned or deleted. A hash of other parameters than today's is made anew.
+    Nobody logs in as a user who is banned or deleted.
     """
     try:
         user = find_by_email(database, email)
@@ -106,22 +106,14 @@ def authenticate(database: Database, email: str, password: str) -> User | None:
         return None
     if user is None or user.banned_at or user.deleted_at:  # only now, so that it took as long
         return None
-    if user.password_hash and passwords.is_outdated(user.password_hash):
-        _upgrade(database, user, password)
     return user
 
 
-def _upgrade(database: Database, user: User, password: str) -> None:
-    """Puts a fresh hash in the place of the one that matched; not of one that somebody else has put there since."""
-    fresh = passwords.hash_password(password)
+def upgrade(database: Database, user: User, fresh: str) -> None:
+    """Puts a `fresh` hash in the place of the one that matched; not of one that somebody else has put there since."""
     old = (_users.c.id == user.id) & (_users.c.password_hash == user.password_hash)
     with database.transaction() as session:
         session.connection().execute(_users.update().where(old).values(password_hash=fresh))
-
-
-def find(database: Database, user_id: UUID) -> User | None:
-    with database.reading() as session:
-        return session.get(User, user_id)
 
 
 def lock(connection: Connection, user_id: UUID, *, against_new_orders: bool = False) -> Any:

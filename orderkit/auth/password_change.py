@@ -26,12 +26,11 @@ def check_current(user: User, current: str) -> None:
         raise Invalid("the current password is wrong", pointers=[("#/current_password", "is not the current password")])
 
 
-def change(database: Database, actor: Actor, user: User, new: str, session_id: UUID | None) -> None:
-    """Puts `new` in the place of the password that `user` was read with, and ends all sessions but `session_id`.
+def change(database: Database, actor: Actor, user: User, hashed: str, session_id: UUID | None) -> None:
+    """Puts `hashed` in the place of the hash that `user` was read with, and ends all sessions but `session_id`.
 
-    Raises Conflict if somebody else was faster. Hashes: call it in HashingThreads.
+    Raises Conflict if somebody else was faster.
     """
-    hashed = passwords.hash_password(new)
     unchanged = _users.c.password_hash.is_not_distinct_from(user.password_hash)
     with database.transaction() as session:
         connection = session.connection()

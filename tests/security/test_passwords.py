@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from orderkit.errors import Invalid
 from orderkit.ids import new_id
 from tests.client import Client
 from tests.factories import all_users, make_user
+from tests.threads import at_once
 
 GOOD = "correct horse"
 COMMON = ("password1234", "1234567890", "Password1234", "QWERTYUIOP", "iloveyou", "sunshine", "trustno1")
@@ -49,9 +49,12 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def stored(database: Database, user: User) -> str:
-    found = accounts.find(database, user.id)
-    assert found is not None
-    return found.password_hash or ""
+    with database.reading() as session:
+        return session.get_one(User, user.id).password_hash or ""
+
+
+def log_in(api: Client, password: str = GOOD) -> int:
+    return api.form("/token", {"username": "ada@example.com", "password": password}).status
 
 
 def user_with(database: Database, email: str, hashed: str | None, field: str | None = None) -> User:
@@ -193,56 +196,68 @@ def test_one_password_of_two_users_has_two_hashes(database: Database) -> None:
     ],
     ids=["less memory", "fewer passes", "another kind"],
 )
-def test_a_hash_of_old_parameters_is_made_anew_at_the_next_login(database: Database, weaker: Any) -> None:
+def test_a_hash_of_old_parameters_is_made_anew_at_the_next_login(api: Client, database: Database, weaker: Any) -> None:
     """OWASP ASVS 5.0 V11.4.2: what is kept keeps up with what is asked for."""
     user = user_with(database, "ada@example.com", weaker.hash(GOOD))
-    assert accounts.authenticate(database, "ada@example.com", GOOD) is not None
+    assert log_in(api) == 200
     renewed = stored(database, user)
     assert renewed != user.password_hash
     assert not passwords.is_outdated(renewed)
     assert passwords.matches(GOOD, renewed)
-    assert accounts.authenticate(database, "ada@example.com", GOOD) is not None
+    assert log_in(api) == 200
     assert stored(database, user) == renewed, "a login with a hash of today's changes nothing"
 
 
 def test_when_the_parameters_rise_the_hashes_of_today_are_made_anew(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    api: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OWASP ASVS 5.0 V11.4.2."""
     user = accounts.create(database, "ada@example.com", "Ada", GOOD)
     raised = argon2.using(type="ID", memory_cost=24576, time_cost=3, parallelism=1)
     monkeypatch.setattr(passwords, "_argon2id", raised)
-    assert accounts.authenticate(database, "ada@example.com", GOOD) is not None
+    assert log_in(api) == 200
     assert "m=24576,t=3,p=1" in stored(database, user)
 
 
-@pytest.mark.parametrize("password", ["", "wrong one", GOOD + " ", GOOD.upper()])
-def test_a_failed_login_makes_no_hash_anew(database: Database, hashed: list[str], password: str) -> None:
+@pytest.mark.parametrize("password", ["wrong one", GOOD + " ", GOOD.upper()])
+def test_a_failed_login_makes_no_hash_anew(api: Client, database: Database, hashed: list[str], password: str) -> None:
     """OWASP ASVS 5.0 V11.4.2: only who knows the password gives it a new hash."""
     user = user_with(database, "ada@example.com", outdated.hash(GOOD))
-    assert accounts.authenticate(database, "ada@example.com", password) is None
+    assert log_in(api, password) == 401
     assert stored(database, user) == user.password_hash
     assert hashed == ["verify"]
 
 
-def test_logins_at_once_make_one_hash_anew_and_all_succeed(database: Database) -> None:
+def test_logins_at_once_make_one_hash_anew_and_all_succeed(api: Client, database: Database) -> None:
     """OWASP ASVS 5.0 V11.4.2."""
     user = user_with(database, "ada@example.com", outdated.hash(GOOD))
-    together = threading.Barrier(4)
-
-    def log_in(_n: int) -> User | None:
-        together.wait(10)
-        return accounts.authenticate(database, "ada@example.com", GOOD)
-
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(log_in, range(4)))
-    assert [one and one.id for one in found] == [user.id] * 4
+    assert at_once(*[lambda: log_in(api)] * 4) == [200] * 4
     assert not passwords.is_outdated(stored(database, user))
-    assert accounts.authenticate(database, "ada@example.com", GOOD) is not None
+    assert log_in(api) == 200
+
+
+def test_a_login_does_not_fail_for_want_of_time_to_make_its_hash_anew(
+    api: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else wants to log in comes first; the hash is made anew the next time."""
+    user = user_with(database, "ada@example.com", outdated.hash(GOOD))
+
+    def matches_as_the_last_that_may(password: str, stored: str | None, real: Any = passwords.matches) -> bool:
+        found = bool(real(password, stored))
+        monkeypatch.setattr(passwords, "MAX_WAITING", 0)
+        return found
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(passwords, "matches", matches_as_the_last_that_may)
+        assert log_in(api) == 200
+    assert stored(database, user) == user.password_hash
+    monkeypatch.undo()
+    assert log_in(api) == 200
+    assert not passwords.is_outdated(stored(database, user))
 
 
 def test_a_password_that_was_changed_meanwhile_is_not_put_back(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    api: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OWASP ASVS 5.0 V6.2.2: a change counts, whatever login was under way."""
     user = user_with(database, "ada@example.com", outdated.hash(GOOD))
@@ -254,7 +269,7 @@ def test_a_password_that_was_changed_meanwhile_is_not_put_back(
         return real(password)
 
     monkeypatch.setattr(passwords, "hash_password", slow)
-    accounts.authenticate(database, "ada@example.com", GOOD)
+    log_in(api)
     assert passwords.matches("changed meanwhile", stored(database, user))
 
 
@@ -353,6 +368,31 @@ def test_hashing_gives_way_to_everything_else() -> None:
     # Only Linux has a priority for each thread.
     assert asyncio.run(niceness()) == (passwords.NICENESS if sys.platform == "linux" else before)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before, "the threads of requests keep theirs"
+
+
+def test_no_hashing_thread_writes_to_the_database(
+    api: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checklist of the project: SQLite has one writer at a time, and orders would wait for one that gives way to all."""
+    user_with(database, "ada@example.com", outdated.hash(GOOD))
+    writing: list[str] = []
+    transaction = Database.transaction
+
+    def noticed(self: Database) -> Any:
+        writing.append(threading.current_thread().name)
+        return transaction(self)
+
+    monkeypatch.setattr(Database, "transaction", noticed)
+    assert api.post("/register", ADA).status == 201
+    assert api.post("/register", ADA).status == 201
+    assert len(writing) == 2
+    login = api.form("/token", {"username": "ada@example.com", "password": GOOD}).json()
+    assert len(writing) == 4, "one for the session, one for the new hash"
+    who = {"Authorization": f"Bearer {login['access_token']}"}
+    new = {"current_password": GOOD, "new_password": "battery staple"}
+    assert api.post("/users/me/password", new, who).status == 204
+    assert len(writing) == 5
+    assert not [one for one in writing if one.startswith("hashing")]
 
 
 def test_hashing_works_where_no_priority_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
