@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Index, Integer, Text, delete, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Index, Integer, Text, delete, select, tuple_
 from sqlmodel import Field
 
 from orderkit.db import Table, UtcDateTime
@@ -189,10 +189,21 @@ def stored(connection: Connection, answers: Mapping[KeyId, Answer]) -> dict[KeyI
 
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
     """Deletes at most `limit` keys claimed before then. What they made keeps (user, key) unique for ever."""
-    old = (
-        select(_table.c.user_id, _table.c.key)
-        .where(_table.c.created_at < before)
-        .order_by(_table.c.created_at)
-        .limit(limit)
-    )
-    return connection.execute(delete(_table).where(tuple_(_table.c.user_id, _table.c.key).in_(old))).rowcount
+    return _delete(connection, _table.c.created_at < before, _table.c.created_at, limit)
+
+
+def forget_of(connection: Connection, user_id: UUID, *, limit: int = 1000) -> int:
+    """Deletes at most `limit` keys of a user, of those that nobody is at work on."""
+    return _delete(connection, _table.c.user_id == user_id, _table.c.key, limit)
+
+
+def _delete(connection: Connection, which: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> int:
+    """Deletes the first of those keys, and waits for none: a key that is locked is left for the next time.
+
+    Whoever settles holds keys and may wait for a user's row, which a deletion holds.
+    """
+    key = _table.c.user_id, _table.c.key
+    # A WITH, because PostgreSQL may run a plain subquery, and lock, more than once.
+    free = select(*key).where(which).order_by(order).limit(limit).with_for_update(skip_locked=True).cte("free")
+    these = delete(_table).where(tuple_(*key).in_(select(free.c.user_id, free.c.key)))
+    return len(connection.execute(these.returning(_table.c.key)).all())

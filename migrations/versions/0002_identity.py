@@ -76,19 +76,17 @@ def upgrade() -> None:
     )
     op.bulk_insert(roles, [{"name": name, "description": text} for name, text in ROLES.items()])
     op.bulk_insert(grants, [{"role": role, "permission": one} for role, those in GRANTS.items() for one in those])
+    in_bytes = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     with op.batch_alter_table("users", copy_from=_users()) as users:
         users.add_column(sa.Column("avatar_url", sa.Text(), nullable=True))
         users.add_column(sa.Column("bio", sa.Text(), nullable=True))
         users.add_column(sa.Column("token_version", sa.Integer(), server_default=sa.text("0"), nullable=False))
-        for name in ("verified_at", "banned_at", "deleted_at", "erased_at"):
+        for name in ("verified_at", "banned_at", "deleted_at", "erase_at", "erased_at"):
             users.add_column(sa.Column(name, sa.DateTime(timezone=True), nullable=True))
+        users.add_column(sa.Column("search_name", in_bytes, nullable=True))
         users.drop_constraint(op.f("ck_users_role_known"), type_="check")
         users.create_check_constraint(op.f("ck_users_token_version_not_negative"), "token_version >= 0")
         users.create_foreign_key(op.f("fk_users_role_roles"), "roles", ["role"], ["name"])
-    to_erase = sa.text("deleted_at IS NOT NULL AND erased_at IS NULL")
-    op.create_index(
-        "ix_users_to_erase", "users", ["deleted_at"], unique=False, postgresql_where=to_erase, sqlite_where=to_erase
-    )
     op.create_table(
         "sessions",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -123,6 +121,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
     )
     op.create_index("ix_api_keys_user_id", "api_keys", ["user_id", "created_at"], unique=False)
+    op.create_index("ix_api_keys_expires_at", "api_keys", ["expires_at"], unique=False)
+    revoked = sa.text("revoked_at IS NOT NULL")
+    op.create_index(
+        "ix_api_keys_revoked_at",
+        "api_keys",
+        ["revoked_at"],
+        unique=False,
+        postgresql_where=revoked,
+        sqlite_where=revoked,
+    )
     op.create_table(
         "signing_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -162,13 +170,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_log_at", "audit_log", ["at", "id"], unique=False)
     op.create_index("ix_audit_log_subject", "audit_log", ["subject", "at", "id"], unique=False)
+    from_somewhere = sa.text("source <> 'erased'")
+    op.create_index(
+        "ix_audit_log_actor_id",
+        "audit_log",
+        ["actor_id"],
+        unique=False,
+        postgresql_where=from_somewhere,
+        sqlite_where=from_somewhere,
+    )
 
 
 def downgrade() -> None:
     for table in ("audit_log", "account_mails", "signing_keys", "api_keys", "sessions"):
         op.drop_table(table)
     op.execute("UPDATE users SET role = 'customer' WHERE role NOT IN ('customer', 'admin')")
-    op.drop_index("ix_users_to_erase", table_name="users")
     now = sa.Table(
         "users",
         sa.MetaData(),
@@ -183,8 +199,9 @@ def downgrade() -> None:
         sa.Column("token_version", sa.Integer(), nullable=False),
         *(
             sa.Column(name, sa.DateTime(timezone=True))
-            for name in ("verified_at", "banned_at", "deleted_at", "erased_at")
+            for name in ("verified_at", "banned_at", "deleted_at", "erase_at", "erased_at")
         ),
+        sa.Column("search_name", sa.Text(), nullable=True),
         sa.CheckConstraint("email = lower(email)", name="ck_users_email_lower"),
         sa.CheckConstraint("token_version >= 0", name="ck_users_token_version_not_negative"),
         sa.ForeignKeyConstraint(["role"], ["roles.name"], name="fk_users_role_roles"),
@@ -195,7 +212,17 @@ def downgrade() -> None:
         users.drop_constraint(op.f("fk_users_role_roles"), type_="foreignkey")
         users.drop_constraint(op.f("ck_users_token_version_not_negative"), type_="check")
         users.create_check_constraint(op.f("ck_users_role_known"), "role IN ('customer', 'admin')")
-        for name in ("erased_at", "deleted_at", "banned_at", "verified_at", "token_version", "bio", "avatar_url"):
+        for name in (
+            "search_name",
+            "erased_at",
+            "erase_at",
+            "deleted_at",
+            "banned_at",
+            "verified_at",
+            "token_version",
+            "bio",
+            "avatar_url",
+        ):
             users.drop_column(name)
     op.drop_table("role_permissions")
     op.drop_table("roles")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, insert, select, tuple_, update
+from sqlalchemy import Connection, Select, delete, insert, or_, select, tuple_, update
 
 from orderkit.auth import accounts, audit_log, permissions, sessions
 from orderkit.auth.audit_log import Actor
@@ -28,6 +28,8 @@ MAX_GOOD = 50
 """Keys of one user that are good at the same time."""
 MAX_DAYS = 365
 DEFAULT_DAYS = 90
+KEPT = timedelta(days=90)
+"""How long a key that is no longer good stays in its owner's list."""
 PREFIX_CHARACTERS = 8
 SECRET_BYTES = 32
 
@@ -121,6 +123,18 @@ def revoke_all(connection: Connection, actor: Actor, user_id: UUID) -> None:
     revoked = connection.execute(update(_keys).where(*good).values(revoked_at=now())).rowcount
     if revoked:
         audit_log.record(connection, actor, "api_keys.revoked", f"user:{user_id}", number=revoked)
+
+
+def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
+    """Deletes at most `limit` keys that expired or were revoked before then; the audit log still tells of them."""
+    free = no_longer_good(before).limit(limit).with_for_update(skip_locked=True).cte("free")
+    these = delete(_keys).where(_keys.c.id.in_(select(free.c.id)))
+    return len(connection.execute(these.returning(_keys.c.id)).all())
+
+
+def no_longer_good(since: datetime) -> Select[tuple[UUID]]:
+    """Rides ix_api_keys_expires_at and ix_api_keys_revoked_at."""
+    return select(_keys.c.id).where(or_(_keys.c.expires_at < since, _keys.c.revoked_at < since))
 
 
 def _of(user_id: UUID) -> Select[Any]:

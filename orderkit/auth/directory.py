@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, Text, literal, select, text, tuple_
 
 from orderkit.auth.models import User, folded
 from orderkit.errors import NotFound
+from orderkit.rows import update_rows
 
 SCANNED = 1000
 """Rows that one page looks at, at most. Those whose address was found before are passed over, and could be millions."""
@@ -108,6 +109,18 @@ def _by_name_too(connection: Connection, found: list[Account], limit: int, q: st
             return Found(found, None)
         seen += len(rows)
     return Found(found, after)
+
+
+def fold_names(connection: Connection, *, limit: int = 1000) -> int:
+    """Fills in `search_name` of at most `limit` users without one: of before there was any, or made by old code since."""
+    locked = unfolded().limit(limit).with_for_update(skip_locked=True, key_share=True)
+    rows = [{"id": row.id, "search_name": folded(row.name)} for row in connection.execute(locked)]
+    return update_rows(connection, User, rows)
+
+
+def unfolded() -> Select[Any]:
+    """Users who are found by address only as yet. Rides ix_users_name_search, in which NULLs are side by side."""
+    return select(_users.c.id, _users.c.name).where(_users.c.deleted_at.is_(None), _users.c.search_name.is_(None))
 
 
 def by_email(dialect: str, prefix: str, after: Position | None = None) -> Select[Any]:

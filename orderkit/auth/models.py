@@ -16,8 +16,13 @@ from orderkit.ids import new_id
 
 CUSTOMER = "customer"
 ADMIN = "admin"
+ERASED = "erased"
+"""The `source` of an entry in the audit log whose actor is deleted."""
 
-_TO_ERASE = text("deleted_at IS NOT NULL AND erased_at IS NULL")
+_TO_ERASE = text("erase_at IS NOT NULL")
+_ADMINS = text("role = 'admin'")
+_REVOKED = text("revoked_at IS NOT NULL")
+_FROM_SOMEWHERE = text("source <> 'erased'")
 _THERE = text("deleted_at IS NULL")
 _UNSENT = text("done_at IS NULL")
 _DONE = text("done_at IS NOT NULL")
@@ -58,7 +63,8 @@ class User(Table, table=True):
     """A person or a counterpart of an import. Without a `password_hash` nobody can log in as them.
 
     Raising `token_version` ends every session at once. A deleted user keeps id and orders and nothing that says who they
-    were; `erased_at` is when the last of their orders lost its address too. Whoever changes `name` changes `search_name`.
+    were; `erase_at` is when the worker looks next for what is left of them, `erased_at` when it found that nothing is. Whoever
+    changes `name` changes `search_name`; where it is NULL, the worker fills it in.
     """
 
     __tablename__ = "users"
@@ -66,7 +72,7 @@ class User(Table, table=True):
         CheckConstraint("email = lower(email)", name="email_lower"),
         CheckConstraint("token_version >= 0", name="token_version_not_negative"),
         # What of the deleted is still to be erased: a handful of rows, whatever the number of users.
-        Index("ix_users_to_erase", "deleted_at", postgresql_where=_TO_ERASE, sqlite_where=_TO_ERASE),
+        Index("ix_users_to_erase", "erase_at", postgresql_where=_TO_ERASE, sqlite_where=_TO_ERASE),
         # The search by the beginning of an address, in the order of its bytes whatever the database's language is.
         Index(
             "ix_users_email_search",
@@ -75,8 +81,10 @@ class User(Table, table=True):
             postgresql_where=_THERE,
             sqlite_where=_THERE,
         ),
-        # The search by the beginning of a name.
+        # The search by the beginning of a name; and who has no folded name yet.
         Index("ix_users_name_search", "search_name", "id", postgresql_where=_THERE, sqlite_where=_THERE),
+        # Whether another admin is left.
+        Index("ix_users_admins", "id", postgresql_where=_ADMINS, sqlite_where=_ADMINS),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
@@ -90,6 +98,7 @@ class User(Table, table=True):
     verified_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     banned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    erase_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     search_name: str | None = Field(
@@ -128,7 +137,12 @@ class ApiKey(Table, table=True):
     """A key with which a machine acts for a user, within `permissions`. `hash` is SHA-256 in hexadecimal."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (Index("ix_api_keys_user_id", "user_id", "created_at"),)  # their owner's list
+    __table_args__ = (
+        Index("ix_api_keys_user_id", "user_id", "created_at"),  # their owner's list
+        Index("ix_api_keys_expires_at", "expires_at"),  # forgetting the expired
+        # Forgetting the revoked.
+        Index("ix_api_keys_revoked_at", "revoked_at", postgresql_where=_REVOKED, sqlite_where=_REVOKED),
+    )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     user_id: UUID = Field(foreign_key="users.id")
@@ -181,7 +195,8 @@ class AccountMail(Table, table=True):
 
 
 class AuditEntry(Table, table=True):
-    """One change of who may do what: who made it, when, to whom or what, and from where. Never changed, never deleted.
+    """One change of who may do what: who made it, when, to whom or what, and from where. Never deleted, and never changed
+    but for this: when its actor is deleted, `source` becomes "erased", because an address says who somebody was.
 
     `subject` is `user:<id>`, `role:<name>`, `api_key:<id>`, `signing_key:<id>`. `source` is the address of the caller, or
     the command line and its user there. Nothing in it names a person but by id.
@@ -191,6 +206,8 @@ class AuditEntry(Table, table=True):
     __table_args__ = (
         Index("ix_audit_log_at", "at", "id"),  # the list, newest first
         Index("ix_audit_log_subject", "subject", "at", "id"),  # the list of one subject
+        # What is to be erased of an actor who is deleted.
+        Index("ix_audit_log_actor_id", "actor_id", postgresql_where=_FROM_SOMEWHERE, sqlite_where=_FROM_SOMEWHERE),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)

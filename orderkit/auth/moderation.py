@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Select, select, text, update
 
 from orderkit.auth import accounts, audit_log, authority, deletion, permissions, sessions
 from orderkit.auth.audit_log import Actor
@@ -21,6 +21,7 @@ from orderkit.errors import Conflict, Forbidden, NotFound
 NEEDED = "users:manage"
 
 _users = User.__table__  # type: ignore[attr-defined]
+_IS_ADMIN = text(f"role = '{ADMIN}'")  # the very text of the partial index, else SQLite would not use it
 
 
 def change(
@@ -96,6 +97,11 @@ def _leave_an_admin(connection: Connection, user: Any, held: Held) -> None:
     """Raises Conflict if without `user` no admin were left who can log in; the command line can make another."""
     if held is None or user.role != ADMIN or user.banned_at is not None:
         return
-    others = _users.c.role == ADMIN, _users.c.id != user.id, _users.c.banned_at.is_(None), _users.c.deleted_at.is_(None)
-    if connection.execute(select(_users.c.id).where(*others).limit(1)).first() is None:
+    if connection.execute(other_admins(user.id).limit(1)).first() is None:
         raise Conflict("this is the last active admin; make another first")
+
+
+def other_admins(user_id: UUID) -> Select[tuple[UUID]]:
+    """Admins but this one who can log in. Rides ix_users_admins."""
+    can_log_in = _users.c.password_hash.is_not(None), _users.c.banned_at.is_(None), _users.c.deleted_at.is_(None)
+    return select(_users.c.id).where(_IS_ADMIN, _users.c.id != user_id, *can_log_in)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from loguru import logger
-from sqlalchemy import ColumnElement, Connection, Uuid, and_, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, delete, exists, insert, select, update
 
 from orderkit.auth.models import LoginSession, User
 from orderkit.clock import now
@@ -34,6 +34,12 @@ PREFIX = "okr_"
 """So that a scanner for secrets finds a token that was committed or logged."""
 
 MAX_AGENT = 200
+
+MAX_SESSIONS = 100
+"""Of one user; a login more ends the oldest."""
+
+AT_ONCE = 1000
+"""Sessions of one user that are deleted in one transaction."""
 
 _sessions = LoginSession.__table__  # type: ignore[attr-defined]
 _users = User.__table__  # type: ignore[attr-defined]
@@ -97,7 +103,10 @@ def live(at: datetime) -> ColumnElement[bool]:
 def start(
     database: Database, user: User, *, days: int, user_agent: str | None = None, address: str | None = None
 ) -> Granted:
-    """Begins a session of `user`, as they were read when their password was checked; `days` long, however used."""
+    """Begins a session of `user`, as they were read when their password was checked; `days` long, however used.
+
+    Of theirs, the newest MAX_SESSIONS stay.
+    """
     session_id, family, secret, at = new_id(), secrets.token_bytes(16), secrets.token_bytes(32), now()
     with database.transaction() as session:
         session.connection().execute(
@@ -114,6 +123,7 @@ def start(
                 expires_at=at + timedelta(days=days),
             )
         )
+        _delete(session.connection(), newest(user.id).offset(MAX_SESSIONS).limit(AT_ONCE))
     return Granted(session_id, user.id, _token(session_id, family, secret))
 
 
@@ -163,10 +173,14 @@ def end(connection: Connection, user_id: UUID, session_id: UUID) -> None:
 
 
 def end_all(connection: Connection, user_id: UUID, *, but: UUID | None = None) -> None:
-    """Ends every session of a user, except `but`, and those that are about to begin."""
+    """Ends every session of a user, except `but`, and those that are about to begin.
+
+    Of more than AT_ONCE the rows of the rest stay until they expire: by their version they are as dead.
+    """
     version = update(_users).where(_users.c.id == user_id).values(token_version=_users.c.token_version + 1)
     raised = connection.execute(version.returning(_users.c.token_version)).scalar()
-    connection.execute(delete(_sessions).where(_sessions.c.user_id == user_id, _sessions.c.id != (but or new_id())))
+    others = newest(user_id) if but is None else newest(user_id).where(_sessions.c.id != but)
+    _delete(connection, others.limit(AT_ONCE))
     if but is not None:
         connection.execute(update(_sessions).where(_sessions.c.id == but).values(token_version=raised))
 
@@ -211,8 +225,26 @@ def over() -> Unauthenticated:
 
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
     """Deletes at most `limit` sessions that expired before then."""
-    old = select(_sessions.c.id).where(_sessions.c.expires_at < before).order_by(_sessions.c.expires_at).limit(limit)
-    return connection.execute(delete(_sessions).where(_sessions.c.id.in_(old))).rowcount
+    old = select(_sessions.c.id).where(_sessions.c.expires_at < before).order_by(_sessions.c.expires_at)
+    return _delete(connection, old.limit(limit))
+
+
+def forget_of(connection: Connection, user_id: UUID, *, limit: int = AT_ONCE) -> int:
+    """Deletes at most `limit` sessions of a user who is deleted."""
+    return _delete(connection, newest(user_id).limit(limit))
+
+
+def newest(user_id: UUID) -> Select[tuple[UUID]]:
+    """All of a user, the newest first. Rides ix_sessions_user_id."""
+    mine = select(_sessions.c.id).where(_sessions.c.user_id == user_id)
+    return mine.order_by(_sessions.c.created_at.desc(), _sessions.c.id.desc())
+
+
+def _delete(connection: Connection, which: Select[tuple[UUID]]) -> int:
+    """Deletes those sessions, and waits for none: two who delete the same ones would wait for each other."""
+    free = which.with_for_update(skip_locked=True).cte("free")
+    these = delete(_sessions).where(_sessions.c.id.in_(select(free.c.id)))
+    return len(connection.execute(these.returning(_sessions.c.id)).all())
 
 
 def _token(session_id: UUID, family: bytes, secret: bytes) -> str:

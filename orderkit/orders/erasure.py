@@ -2,18 +2,21 @@
 
 An order that is pending or paid keeps its address, because it is still shipped. Afterwards the country stays, for reports.
 A request that began before the deletion may write yet while it is under way; so `users.erased_at` is set, by the worker,
-when no such request can be left.
+when no such request can be left. Until then `users.erase_at` is when it looks at them next, so that a turn of its loop costs
+nothing for those who wait for a parcel, whatever they ordered before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, update
 
+from orderkit import idempotency
+from orderkit.auth import audit_sources, sessions
 from orderkit.auth.models import LoginSession, User
 from orderkit.clock import now
 from orderkit.idempotency import IdempotencyKey
@@ -29,14 +32,16 @@ SETTLED = timedelta(minutes=15)
 """No transaction is as old: each of its statements, and each pause between them, ends after a few times `db_timeout`."""
 
 AT_ONCE = 1000
-"""Orders, and keys, in one transaction; whoever has more is gone on with by the worker."""
+"""Orders, keys, sessions and entries in one transaction; whoever has more is gone on with by the worker."""
+
+FIRST_LOOK, LAST_LOOK = timedelta(minutes=1), timedelta(days=1)
+"""How soon the worker looks again at somebody whose parcel is still to go, at least and at most."""
 
 _users = User.__table__  # type: ignore[attr-defined]
 _orders = Order.__table__  # type: ignore[attr-defined]
 _keys = IdempotencyKey.__table__  # type: ignore[attr-defined]
 _sessions = LoginSession.__table__  # type: ignore[attr-defined]
 
-_DELETED = and_(_users.c.deleted_at.is_not(None), _users.c.erased_at.is_(None))
 _SAYS_WHO = or_(
     _orders.c.note.is_not(None), *(_orders.c.shipping_address[part].as_string().is_not(None) for part in PERSONAL)
 )
@@ -44,10 +49,11 @@ _CLOSED = and_(_orders.c.status.not_in(OPEN), _SAYS_WHO)
 
 
 def erase(connection: Connection, user_id: UUID) -> None:
-    """Erases what closed orders and stored answers say of a user, AT_ONCE of each at most. Deletes late sessions too.
+    """Erases what closed orders, stored answers and the audit log say of a user, AT_ONCE of each at most. Deletes late
+    sessions too.
 
-    An order that somebody is just working on is left for the next time: whoever deletes an account holds its row, and may
-    not wait for one who holds an order and waits for that row.
+    What somebody is just working on is left for the next time: whoever deletes an account holds its row, and may not wait
+    for one who holds an order or a key and waits for that row.
     """
     closed = select(_orders.c.id, _orders.c.shipping_address).where(_orders.c.user_id == user_id, _CLOSED)
     found = connection.execute(closed.limit(AT_ONCE).with_for_update(skip_locked=True, key_share=True)).all()
@@ -56,9 +62,9 @@ def erase(connection: Connection, user_id: UUID) -> None:
         Order,
         [{"id": row.id, "shipping_address": _country(row.shipping_address), "note": None} for row in found],
     )
-    some = select(_keys.c.user_id, _keys.c.key).where(_keys.c.user_id == user_id).limit(AT_ONCE)
-    connection.execute(delete(_keys).where(tuple_(_keys.c.user_id, _keys.c.key).in_(some)))
-    connection.execute(delete(_sessions).where(_sessions.c.user_id == user_id))
+    idempotency.forget_of(connection, user_id, limit=AT_ONCE)
+    sessions.forget_of(connection, user_id, limit=AT_ONCE)
+    audit_sources.erase(connection, user_id, limit=AT_ONCE)
 
 
 def _country(address: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -66,25 +72,40 @@ def _country(address: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def waiting(connection: Connection, *, limit: int) -> Sequence[UUID]:
-    """Deleted users of whom something can be erased now, or all is, the longest deleted first."""
-    todo = or_(_left(), and_(_users.c.deleted_at <= now() - SETTLED, ~_of_user(_orders.c, _orders.c.status.in_(OPEN))))
-    query = select(_users.c.id).where(_DELETED, todo).order_by(_users.c.deleted_at).limit(limit)
-    return connection.execute(query).scalars().all()
+    """Deleted users to be looked at by now, the longest due first."""
+    return connection.execute(due(now()).limit(limit)).scalars().all()
+
+
+def due(at: datetime) -> Select[Any]:
+    """Rides ix_users_to_erase."""
+    return select(_users.c.id).where(_users.c.erase_at <= at).order_by(_users.c.erase_at)
 
 
 def go_on(connection: Connection, user_id: UUID) -> None:
-    """Erases what can be erased of a deleted user, and notes it when that was all."""
+    """Erases what can be erased of a deleted user, and notes that this was all, or when to look again."""
     erase(connection, user_id)
     at = now()
-    done = and_(
-        _DELETED, _users.c.deleted_at <= at - SETTLED, ~_left(), ~_of_user(_orders.c, _orders.c.status.in_(OPEN))
-    )
-    connection.execute(update(_users).where(_users.c.id == user_id, done).values(erased_at=at))
+    this_user = and_(_users.c.id == user_id, _users.c.erase_at.is_not(None))
+    is_open = _of_user(_orders.c, _orders.c.status.in_(OPEN))
+    found = connection.execute(select(_users.c.deleted_at, _left(), is_open).where(this_user)).one_or_none()
+    if found is None:  # another worker was faster
+        return
+    deleted_at, left, still_open = found
+    values: dict[str, datetime | None]
+    if left:
+        values = {"erase_at": at}
+    elif still_open or deleted_at > at - SETTLED:
+        # As long again as a quarter of what they have waited: a parcel that takes weeks is not asked for each minute.
+        values = {"erase_at": at + min(max((at - deleted_at) / 4, FIRST_LOOK), LAST_LOOK)}
+    else:
+        values = {"erase_at": None, "erased_at": at}
+    connection.execute(update(_users).where(this_user).values(values))
 
 
 def _left() -> ColumnElement[bool]:
     """That a user has something that can be erased now."""
-    return or_(_of_user(_orders.c, _CLOSED), _of_user(_keys.c), _of_user(_sessions.c))
+    of_orders = _of_user(_orders.c, _CLOSED)
+    return or_(of_orders, _of_user(_keys.c), _of_user(_sessions.c), audit_sources.left(_users.c.id))
 
 
 def _of_user(columns: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

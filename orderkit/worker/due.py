@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Select, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit import idempotency
-from orderkit.auth import mails, sessions
+from orderkit.auth import api_keys, directory, mails, sessions
 from orderkit.auth.models import AccountMail
 from orderkit.breaker import Breaker
 from orderkit.clock import now
@@ -41,6 +41,8 @@ WAKE_AGAIN = timedelta(seconds=5)
 RELAYS_A_TURN = 10
 FORGET_EVERY_S = 60.0
 FORGET_AT_ONCE = 1000
+FOLD_EVERY_S = 60.0
+FOLD_AT_ONCE = 1000
 ERASE_EVERY_S = 2.0
 ERASE_AT_ONCE = 20
 
@@ -103,6 +105,7 @@ class Due:
         self._relay = Relay(runtime.database)
         self._key_ttl = timedelta(days=settings.idempotency_ttl_days)
         self._forget_at = 0.0
+        self._fold_at = 0.0
         self._erase_at = 0.0
 
     def run(self, stop: Event) -> None:
@@ -118,6 +121,8 @@ class Due:
         done.append(self._survives("wake", self._wake_all))
         if time.monotonic() >= self._forget_at:
             done.append(self._survives("forget", self._forget))
+        if time.monotonic() >= self._fold_at:
+            done.append(self._survives("fold", self._fold))
         if time.monotonic() >= self._erase_at:
             done.append(self._survives("erase", self._erase))
         return all(done)
@@ -162,11 +167,22 @@ class Due:
             (idempotency.forget, at - self._key_ttl),
             (mails.forget, at - mails.KEPT),
             (sessions.forget, at),
+            (api_keys.forget, at - api_keys.KEPT),
         ):
             with self._database.transaction() as session:
                 forgotten = forget(session.connection(), before=before, limit=FORGET_AT_ONCE)
             if forgotten == FORGET_AT_ONCE:
                 self._forget_at = 0.0
+
+    def _fold(self) -> None:
+        """Names that the search does not know yet: all after an update, a few at a time; then none."""
+        self._fold_at = time.monotonic() + FOLD_EVERY_S
+        with self._database.reading() as session:  # nothing is to be locked to find nothing
+            if session.connection().execute(directory.unfolded().limit(1)).first() is None:
+                return
+        with self._database.transaction() as session:
+            if directory.fold_names(session.connection(), limit=FOLD_AT_ONCE) == FOLD_AT_ONCE:
+                self._fold_at = 0.0
 
     def _erase(self) -> None:
         """Goes on with users who were deleted while an order of theirs was still to be shipped."""

@@ -181,7 +181,8 @@ def test_who_is_absent_or_deleted_is_not_found(api: Client, database: Database, 
 def test_the_last_active_admin_stays_one(
     api: Client, database: Database, admin: User, what: dict[str, Any] | None
 ) -> None:
-    """By somebody who may do all that an admin may, without being one. The banned and the deleted are no admins."""
+    """By somebody who may do all that an admin may, without being one. The banned, the deleted and who cannot log in are no admins."""
+    make_user(database, role=ADMIN)
     make_user(database, role=ADMIN, banned_at=clock.now())
     make_user(database, role=ADMIN, deleted_at=clock.now())
     with database.transaction() as session:
@@ -190,14 +191,14 @@ def test_the_last_active_admin_stays_one(
     almost = api.token(make_user(database, role="support"))
     answer = delete(api, almost, admin.id) if what is None else change(api, almost, admin.id, **what)
     assert (answer.status, answer.code) == (409, "conflict")
-    assert active_admins(database) == 1
-    make_user(database, role=ADMIN)
+    assert stored(database, admin.id).role == ADMIN
+    make_user(database, role=ADMIN, password=PASSWORD)
     assert (delete(api, almost, admin.id) if what is None else change(api, almost, admin.id, **what)).status < 300
 
 
 @pytest.mark.parametrize("act", ["demote", "ban", "delete"])
 def test_of_admins_who_take_each_others_power_at_once_one_is_left(api: Client, database: Database, act: str) -> None:
-    admins = [make_user(database, role=ADMIN) for _ in range(2)]
+    admins = [make_user(database, role=ADMIN, password=PASSWORD) for _ in range(2)]
     who = [api.token(one) for one in admins]
 
     def against(number: int) -> Answer:
@@ -220,7 +221,7 @@ def test_what_counts_is_what_somebody_may_do_when_it_is_their_turn(
     database: Database, since: dict[str, Any], error: type[Exception]
 ) -> None:
     """The request came in while they were an admin, and waited for another who made them none."""
-    first, second = (make_user(database, role=ADMIN) for _ in range(2))
+    first, second = (make_user(database, role=ADMIN, password=PASSWORD) for _ in range(2))
     caller = Caller(first, frozenset(PERMISSIONS), session_id=new_id())
     with database.transaction() as session:
         session.get_one(User, first.id).sqlmodel_update(since)

@@ -127,12 +127,21 @@ def words(tree: ast.Module) -> set[str]:
 
 
 def test_only_the_log_knows_its_table_and_it_only_adds_and_reads() -> None:
-    """OWASP ASVS 5.0 V16.4.2: nothing that can change or delete an entry is in the product."""
+    """OWASP ASVS 5.0 V16.4.2: nothing that can change or delete an entry is in the product, but for where it came from."""
     knowing = {name for name, tree in modules() if "AuditEntry" in words(tree)}
-    assert knowing == {"auth/audit_log.py"}
+    assert knowing == {"auth/audit_log.py", "auth/audit_sources.py"}
     [log] = [tree for name, tree in modules() if name == "auth/audit_log.py"]
     assert {"insert", "select"} <= words(log)
     assert not {"update", "delete", "text", "exec_driver_sql", "merge"} & words(log)
+
+
+def test_what_is_changed_of_an_entry_is_its_source_and_nothing_else() -> None:
+    """GDPR, article 17, of an address; OWASP ASVS 5.0 V16.4.2, of all else."""
+    [sources] = [tree for name, tree in modules() if name == "auth/audit_sources.py"]
+    calls = [node for node in ast.walk(sources) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    [values] = [node for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == "values"]
+    assert ([one.arg for one in values.keywords], values.args) == (["source"], [])
+    assert not {"insert", "delete", "exec_driver_sql", "merge"} & words(sources)
 
 
 def test_no_statement_anywhere_is_written_against_its_table() -> None:

@@ -185,7 +185,7 @@ def test_deleted_twice_at_once_is_deleted_once(api: Client, database: Database) 
 
 def test_the_last_active_admin_cannot_go_and_the_last_but_one_can(api: Client, database: Database) -> None:
     """Also where the last two go at once."""
-    admins = [make_user(database, role=ADMIN) for _ in range(3)]
+    admins = [make_user(database, role=ADMIN, password=PASSWORD) for _ in range(3)]
     tokens = [api.token(one) for one in admins]
     answers = at_once(*(partial(delete_me, api, who) for who in tokens))
     assert sorted(one.status for one in answers) == [204, 204, 409]

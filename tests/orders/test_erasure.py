@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -132,13 +133,32 @@ def test_an_open_order_keeps_its_address_until_it_is_closed(placed: Placed, stat
     order_id = placed.order(status)
     placed.delete()
     with clock.moved(LATER):
-        assert placed.turn() == 0, "a worker that has nothing to do finds nothing"
+        assert placed.turn() == 1
+        assert placed.turn() == 0, "they are looked at again in a while"
         assert placed.said(order_id) == (ADDRESS, "Canary note")
         placed.to(order_id, OrderStatus.CANCELLED)
+    with clock.moved(2 * LATER):
         assert placed.turn() == 1
         assert placed.said(order_id) == ({"country": "GB"}, None)
         assert placed.erased()
         assert placed.turn() == 0
+
+
+def test_the_longer_somebody_waits_for_a_parcel_the_more_seldom_they_are_looked_at(placed: Placed) -> None:
+    """But within a day of it at the latest."""
+    placed.order(OrderStatus.PAID)
+    placed.delete()
+    looked: list[float] = []
+    minutes = 0.0
+    while minutes < 20 * 24 * 60:
+        with clock.moved(timedelta(minutes=minutes)):
+            looked += [minutes] * placed.turn()
+        minutes += 1 if minutes < 60 else 60
+    pauses = [after - before for before, after in pairwise(looked)]
+    assert pauses[0] <= 2
+    assert max(pauses) <= 25 * 60
+    assert 20 < len(looked) < 60
+    assert not placed.erased()
 
 
 def test_the_orders_of_others_stay_as_they_are(placed: Placed, database: Database, settings: Settings) -> None:
@@ -180,6 +200,7 @@ def test_who_has_more_orders_than_one_transaction_takes_is_gone_on_with(
 
 def test_all_is_said_to_be_erased_only_when_nobody_can_be_at_work_any_more(placed: Placed, database: Database) -> None:
     placed.delete()
+    assert placed.turn() == 1
     assert placed.turn() == 0
     assert not placed.erased()
     with clock.moved(LATER):

@@ -1,0 +1,29 @@
+"""Where somebody was when they changed something: the one thing that goes out of the audit log, once they are deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, select, text, update
+
+from orderkit.auth.models import ERASED, AuditEntry
+
+_log = AuditEntry.__table__  # type: ignore[attr-defined]
+_SAID = text(f"source <> '{ERASED}'")  # the very text of the partial index, else SQLite would not use it
+
+
+def erase(connection: Connection, user_id: UUID, *, limit: int = 1000) -> None:
+    """Takes the source out of at most `limit` entries that a user made, who is deleted; the entries stay."""
+    some = said(user_id).limit(limit).with_for_update(skip_locked=True).cte("some")
+    connection.execute(update(_log).where(_log.c.id.in_(select(some.c.id))).values(source=ERASED))
+
+
+def left(user_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """That there is such an entry of the user whose id is in that column."""
+    return said(user_id).correlate(user_id.table).exists()
+
+
+def said(user_id: UUID | ColumnElement[Any]) -> Select[tuple[UUID]]:
+    """The entries of a user that say where they were. Rides ix_audit_log_actor_id."""
+    return select(_log.c.id).where(_log.c.actor_id == user_id, _SAID)
