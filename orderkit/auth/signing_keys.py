@@ -79,7 +79,8 @@ def rotate(database: Database, actor: Actor) -> UUID:
     """Makes a new key, which signs from now on; the others are still good. Raises Conflict when there are too many."""
     with database.transaction() as session:
         connection = session.connection()
-        if len(_good(connection)) >= MAX_KEYS:
+        _good(connection, locked=True)
+        if len(_good(connection)) >= MAX_KEYS:  # asked anew: whoever was waited for may have made one
             raise Conflict(f"there are {MAX_KEYS} keys that are good; retire old ones: orderkit keys retire")
         key_id = _add(connection)
         audit_log.record(connection, actor, "signing_key.made", f"signing_key:{key_id}")

@@ -10,14 +10,23 @@ if TYPE_CHECKING:
 
 def acting() -> Actor:
     """Nobody's account: the command line, and the user there whose process it is, whatever the environment says."""
-    import os
-    import pwd
-
     from orderkit.auth.audit_log import Actor
 
+    return Actor(None, f"command line ({_user()})")
+
+
+def _user() -> str:
+    import os
+
+    try:
+        import pwd
+    except ImportError:  # Windows, where this asks the system and no variable
+        try:
+            return os.getlogin()
+        except OSError:
+            return "unknown"
     number = os.getuid()
     try:
-        name = pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:  # a container may run as a number that has no name
-        name = f"user {number}"
-    return Actor(None, f"command line ({name})")
+        return f"user {number}"

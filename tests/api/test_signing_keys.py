@@ -176,6 +176,22 @@ def test_retiring_all_others_twice_at_once_is_done_and_told_once(database: Datab
     assert actions == ["signing_key.retired", "signing_key.made"]
 
 
+@pytest.mark.usefixtures("two_keys", "_reading_before_writing")
+def test_of_two_who_make_the_last_key_at_once_one_does(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than MAX_KEYS are not read, so that tokens of the oldest would be refused without its being retired."""
+    monkeypatch.setattr(signing_keys, "MAX_KEYS", 3)
+
+    def rotate() -> str:
+        try:
+            signing_keys.rotate(database, ACTOR)
+        except Conflict as error:
+            return error.code
+        return "made"
+
+    assert sorted(at_once(rotate, rotate)) == ["conflict", "made"]
+    assert len(signing_keys.listing(database)) == 3
+
+
 def test_a_key_that_is_not_there_cannot_be_retired(database: Database) -> None:
     signing_keys.load(database, "secret")
     with pytest.raises(NotFound):

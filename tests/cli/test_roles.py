@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import pwd
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,21 @@ def test_whoever_acts_is_the_owner_of_the_process(monkeypatch: pytest.MonkeyPatc
     assert "somebody-else" not in acting().source
     monkeypatch.setattr(os, "getuid", lambda: 987654)
     assert acting() == Actor(None, "command line (user 987654)")
+
+
+def test_where_users_have_no_numbers_the_system_is_asked_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, which has neither `pwd` nor `os.getuid`."""
+    monkeypatch.setitem(sys.modules, "pwd", None)
+    monkeypatch.delattr(os, "getuid")
+    monkeypatch.setenv("USERNAME", "somebody-else")
+    monkeypatch.setattr(os, "getlogin", lambda: "ada")
+    assert acting() == Actor(None, "command line (ada)")
+
+    def nobody() -> str:
+        raise OSError(22, "no such session")
+
+    monkeypatch.setattr(os, "getlogin", nobody)
+    assert acting() == Actor(None, "command line (unknown)")
 
 
 @pytest.mark.parametrize(
