@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from sqlmodel import col
 
 from orderkit import clock, idempotency
 from orderkit.api.orders import AddressIn
-from orderkit.auth import moderation, sessions
+from orderkit.auth import audit_log, moderation, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.models import LoginSession, User
 from orderkit.db import Database
@@ -23,7 +24,7 @@ from orderkit.idempotency import IdempotencyKey
 from orderkit.ids import new_id
 from orderkit.orders import cancellation, changes, erasure, pricing, snapshot
 from orderkit.orders.changes import Change
-from orderkit.orders.models import Order
+from orderkit.orders.models import Order, OrderHistory
 from orderkit.orders.placement import Placement
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
@@ -301,6 +302,85 @@ def test_an_order_that_is_just_being_worked_on_is_left_for_the_next_time(placed:
         assert [placed.said(one)[1] for one in (busy, free)] == ["Canary note", None]
     assert placed.turn() == 1
     assert placed.said(busy) == ({"country": "GB"}, None)
+
+
+@on_postgresql
+def test_a_key_that_somebody_settles_is_left_for_the_next_time_and_nobody_waits_in_a_circle(
+    placed: Placed, database: Database
+) -> None:
+    """Settling holds the key and then needs the user's row, to which the order's history refers; deleting, the reverse."""
+    order_id = placed.order()
+    with database.reading() as session:
+        [key] = session.scalars(select(IdempotencyKey)).all()
+    answer = {idempotency.KeyId(key.user_id, key.key): idempotency.Answer(201, '{"name": "Canary"}')}
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            idempotency.store(session.connection(), answer)
+            deleting = pool.submit(placed.delete)
+            wait([deleting], timeout=0.5)
+            history = OrderHistory(order_id=order_id, version=99, to_status="paid", actor_id=placed.user.id, reason="r")
+            session.add(history)
+        deleting.result(10)
+    assert "idempotency_keys.body" in mentions(database, "canary")
+    assert placed.turn() == 1
+    assert mentions(database, "canary") == ["orders.shipping_address", "orders.note"], "of the parcel that is to go"
+
+
+@on_postgresql
+def test_forgetting_old_keys_waits_for_nobody_either(placed: Placed, database: Database) -> None:
+    for _ in range(2):
+        placed.order()
+    later = clock.now() + timedelta(seconds=1)
+    with database.transaction() as session:
+        held = session.execute(select(IdempotencyKey).limit(1).with_for_update()).scalar_one()
+        with database.transaction() as other:
+            assert idempotency.forget(other.connection(), before=later) == 1
+        assert held.user_id == placed.user.id
+    with database.transaction() as session:
+        assert idempotency.forget(session.connection(), before=later) == 1
+
+
+def test_the_audit_log_keeps_what_somebody_did_and_not_where_they_were(placed: Placed, database: Database) -> None:
+    """Theirs, about themselves or another; where others were who changed something about them stays."""
+    staff = make_user(database)
+    mine, about_me = Actor(placed.user.id, "192.0.2.66"), f"user:{placed.user.id}"
+    with database.transaction() as session:
+        for actor, subject in (
+            (mine, about_me),
+            (mine, "role:support"),
+            (Actor(staff.id, "192.0.2.1"), about_me),
+            (Actor(None, "command line (root)"), about_me),
+        ):
+            audit_log.record(session.connection(), actor, "something.done", subject, to="canary")
+    placed.delete()
+    with database.reading() as session:
+        entries = audit_log.page(session.connection(), limit=10)
+    assert [(one.actor_id, one.source, one.action) for one in entries] == [
+        (placed.user.id, "erased", "user.deleted"),
+        (None, "command line (root)", "something.done"),
+        (staff.id, "192.0.2.1", "something.done"),
+        (placed.user.id, "erased", "something.done"),
+        (placed.user.id, "erased", "something.done"),
+    ]
+    assert [one.detail for one in entries] == [{}] + [{"to": "canary"}] * 4
+
+
+def test_entries_that_were_too_many_or_too_late_lose_their_source_too(
+    placed: Placed, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "AT_ONCE", 2)
+    with database.transaction() as session:
+        for _ in range(5):
+            audit_log.record(
+                session.connection(), Actor(placed.user.id, "192.0.2.66"), "something.done", "role:support"
+            )
+    placed.delete()
+    assert mentions(database, "192.0.2.66") == ["audit_log.source"]
+    while mentions(database, "192.0.2.66"):
+        assert placed.turn() == 1
+    with clock.moved(LATER):
+        placed.turn()
+    assert placed.erased()
 
 
 def test_a_repeat_of_a_request_of_somebody_deleted_is_not_answered(

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from orderkit import clock
-from orderkit.auth import moderation, sessions
+from orderkit.auth import api_keys, moderation, sessions
 from orderkit.auth.audit_log import Actor
-from orderkit.auth.models import LoginSession, User
+from orderkit.auth.models import ApiKey, LoginSession, User
 from orderkit.idempotency import IdempotencyKey
 from orderkit.orders import cancellation, erasure
 from orderkit.rows import insert_rows
@@ -285,6 +285,45 @@ def test_expired_logins_are_forgotten_and_good_ones_kept(worker: Worker) -> None
     good = sessions.start(worker.shop.database, user, days=30)
     worker.due.turn()
     assert [one.id for one in worker.shop.all(LoginSession)] == [good.session_id]
+
+
+def test_keys_that_are_long_no_longer_good_are_forgotten(worker: Worker) -> None:
+    database, at = worker.shop.database, clock.now()
+    user = make_user(database)
+    long_ago, later = at - api_keys.KEPT - timedelta(days=1), at + timedelta(days=1)
+    with database.transaction() as session:
+        for name, expires_at, revoked_at in (
+            ("expired", long_ago, None),
+            ("revoked", later, long_ago),
+            ("expired of late", at, None),
+            ("revoked of late", later, at),
+            ("good", later, None),
+        ):
+            times = {"created_at": long_ago, "expires_at": expires_at, "revoked_at": revoked_at}
+            session.add(ApiKey(user_id=user.id, name=name, prefix="okk_", hash=name, permissions=[], **times))
+    worker.due.turn()
+    assert {one.name for one in worker.shop.all(ApiKey)} == {"expired of late", "revoked of late", "good"}
+
+
+def test_names_are_folded_a_few_a_turn_until_all_are(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FOLD_AT_ONCE", 2)
+    database = worker.shop.database
+    for _ in range(4):
+        make_user(database, name="Ada")
+    with database.transaction() as session:
+        session.execute(text("UPDATE users SET search_name = NULL WHERE name = 'Ada'"))
+    left = []
+    for _ in range(4):
+        worker.due.turn()
+        left.append([one.search_name for one in worker.shop.all(User)].count(None))
+    assert left == [2, 0, 0, 0]
+    with database.transaction() as session:
+        session.execute(text("UPDATE users SET search_name = NULL WHERE name = 'Ada'"))
+    worker.due.turn()
+    assert [one.search_name for one in worker.shop.all(User)].count(None) == 4, "asked only now and then"
+    worker.due._fold_at = 0.0
+    worker.due.turn()
+    assert [one.search_name for one in worker.shop.all(User)].count(None) == 2
 
 
 @pytest.mark.parametrize("number", range(5), ids=["payments", "recalls", "refunds", "fulfillments", "mails"])
