@@ -117,7 +117,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         reloading = asyncio.create_task(issuing.keep_current())
         gc.freeze()  # what was loaded stays; a collector that does not look through it halves the slowest requests
         if settings.links_lead_nowhere:  # said and not refused: nobody may use mails here
-            logger.warning("links in mails lead to {}; set ORDERKIT_PUBLIC_URL to what users reach", settings.public_url)
+            logger.warning(
+                "links in mails lead to {}; set ORDERKIT_PUBLIC_URL to what users reach", settings.public_url
+            )
         logger.info("ready for requests")
         try:
             yield

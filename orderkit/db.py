@@ -8,10 +8,11 @@ takes it, so that a GET does not queue behind the writers.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,9 @@ def _sqlite_engine(settings: Settings) -> Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite would make it readable by all: it holds hashes of passwords. Its -wal and -shm follow the file.
+            with suppress(FileExistsError):
+                os.close(os.open(url.database, os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
             raise ConfigurationError(
                 f"cannot create the folder of {url.database} ({error.strerror}); set ORDERKIT_HOME or ORDERKIT_DATABASE_URL"

@@ -16,11 +16,15 @@ FILES = ("/openapi.json", "/static/docs")
 
 
 class Access(NamedTuple):
-    """One method of one address, and its rule: anyone, account, session, or the name of a permission; None if it has none."""
+    """One method of one address, and its rule: anyone, account, session, or the name of a permission; None if it has none.
+
+    `also` is a permission that does as well.
+    """
 
     method: str
     path: str
     who: str | None
+    also: str | None = None
 
 
 def rules(app: FastAPI) -> list[Access]:
@@ -32,10 +36,10 @@ def rules(app: FastAPI) -> list[Access]:
         methods = sorted(getattr(route, "methods", None) or ("GET",))
         if isinstance(route, APIRoute):
             stated = {*_stated(route.dependant), *_said(route.endpoint)}
-            who = stated.pop() if len(stated) == 1 else None
+            who, also = stated.pop() if len(stated) == 1 else (None, None)
         else:
-            who = ANYONE if path in FILES else None
-        found += [Access(method, path, who) for method in methods]
+            who, also = ANYONE if path in FILES else None, None
+        found += [Access(method, path, who, also) for method in methods]
     return sorted(found, key=lambda one: (one.path, one.method))
 
 
@@ -56,13 +60,13 @@ def describe(app: FastAPI, openapi: dict[str, Any]) -> None:
             operation["security"] = [*operation.get("security", []), {"APIKey": []}]
 
 
-def _stated(dependant: Dependant) -> Iterator[str]:
+def _stated(dependant: Dependant) -> Iterator[tuple[str, str | None]]:
     yield from _said(dependant.call)
     for inner in dependant.dependencies:
         yield from _stated(inner)
 
 
-def _said(what: object) -> Iterator[str]:
+def _said(what: object) -> Iterator[tuple[str, str | None]]:
     who = getattr(what, "who", None)
     if isinstance(who, str):
-        yield who
+        yield who, getattr(what, "also", None)

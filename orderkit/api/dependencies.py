@@ -18,7 +18,7 @@ from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.auth.sessions import Holder
 from orderkit.auth.tokens import Tokens
 from orderkit.db import Database
-from orderkit.errors import Forbidden, Unauthenticated
+from orderkit.errors import Forbidden, InvalidToken, Unauthenticated
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import Gateway
 from orderkit.settings import Settings
@@ -61,6 +61,13 @@ class _Bearer(OAuth2PasswordBearer):
         super().__init__(tokenUrl="token", scheme_name="OAuth2PasswordBearer")
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
+        # Asked once a request, by whoever comes first: the route, before it reads a body, or FastAPI.
+        if not hasattr(request.state, "caller"):
+            request.state.caller = await self._find(request)
+        caller: Caller = request.state.caller
+        return caller
+
+    async def _find(self, request: Request) -> Caller:
         app: Runtime = request.app.state.runtime
         token = _bearer_token(request)
         if token.startswith(API_KEY_PREFIX):
@@ -82,14 +89,10 @@ class _OrderBearer(_Bearer):
         token = _bearer_token(request)
         if token.startswith(API_KEY_PREFIX):
             caller = await _by_api_key(app, token)
-            _require(caller, OWN_ORDERS)
+            Rule(OWN_ORDERS).check(caller)
             return Holder(caller.id, None)
         verified = await app.tokens.verify_soon(token)
         return Holder(verified.user_id, verified.session_id)
-
-
-# RFC 6750, section 3.1
-_INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
 def _bearer_token(request: Request) -> str:
@@ -102,15 +105,10 @@ def _bearer_token(request: Request) -> str:
 async def _by_api_key(app: Runtime, key: str) -> Caller:
     found = await run_in_threadpool(callers.of_api_key, app.database, key)
     if found is None:
-        raise Unauthenticated("the API key is not good, or no longer", headers=_INVALID_TOKEN)
+        raise InvalidToken("the API key is not good, or no longer")
     if found.api_key_id is not None:
         app.throttle.remember_key(callers.key_hash(key), found.api_key_id)
     return found
-
-
-def _require(caller: Caller, permission: str) -> None:
-    if not caller.may(permission):
-        raise Forbidden(f"this needs the permission {permission}")
 
 
 principal = _OrderBearer()
@@ -120,28 +118,40 @@ _caller = _Bearer()
 
 
 class Rule:
-    """A dependency that gives the caller. Raises Unauthenticated, and Forbidden unless they are whom `who` names."""
+    """A dependency that gives the caller. Raises Unauthenticated, and Forbidden unless they are whom `who` names.
 
-    def __init__(self, who: str) -> None:
+    `also` is a permission that does as well.
+    """
+
+    def __init__(self, who: str, also: str | None = None) -> None:
         self.who = who
+        self.also = also
 
     async def __call__(self, caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+        self.check(caller)
+        return caller
+
+    async def admit(self, request: Request) -> None:
+        """Asks the same before FastAPI does: whoever may not, does not get to hear what is wrong with their body."""
+        self.check(await _caller(request))
+
+    def check(self, caller: Caller) -> None:
+        """Raises Forbidden."""
         if self.who == SESSION:
             if caller.session_id is None:
                 raise Forbidden("this is for somebody who logged in, not for an API key")
-        elif self.who != ACCOUNT:
-            _require(caller, self.who)
-        return caller
+        elif self.who != ACCOUNT and not (caller.may(self.who) or (self.also and caller.may(self.also))):
+            raise Forbidden(f"this needs the permission {self.who}" + (f" or {self.also}" if self.also else ""))
 
 
 account = Rule(ACCOUNT)
 logged_in = Rule(SESSION)
 
 
-def requires(permission: str) -> Rule:
-    """The rule that lets in whoever has `permission`."""
-    permissions.SCOPES[permission]  # a misspelt name fails at import
-    return Rule(permission)
+def requires(permission: str, also: str | None = None) -> Rule:
+    """The rule that lets in whoever has `permission`, or `also`."""
+    permissions.SCOPES[permission], permissions.SCOPES[also or permission]  # a misspelt name fails at import
+    return Rule(permission, also)
 
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -158,7 +168,8 @@ def anyone(endpoint: Endpoint) -> Endpoint:
 
 def address(request: Request) -> str:
     """The client's address; behind a trusted proxy, the one that the proxy names."""
-    return request.client.host if request.client else "unknown"
+    # Cut, because a trusted proxy passes on whatever it is told.
+    return request.client.host[:64] if request.client else "unknown"
 
 
 async def acting(request: Request, caller: Annotated[Caller, Depends(_caller)]) -> Actor:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any
 
 from fastapi import Request, Response, params
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from orderkit.api import problems
+from orderkit.api.dependencies import Rule
 from orderkit.errors import BodyMalformed, Invalid, WrongMediaType
 
 MAX_DEPTH = 32
@@ -153,15 +155,21 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class StrictRoute(APIRoute):
-    """A route whose body, where it declares one, is read by `parse`, or must be a form in UTF-8."""
+    """A route whose body, where it declares one, is read by `parse`, or must be a form in UTF-8.
+
+    Before that it asks whether the caller may at all: a stranger hears 401 or 403, whatever they sent.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
         is_form = isinstance(self.body_field.field_info, params.Form)
+        rules = list(_rules(self.dependant))
 
         async def strict(request: Request) -> Response:
+            for rule in rules:
+                await rule.admit(request)
             if is_form:
                 await _check_form(request)
             else:
@@ -170,6 +178,13 @@ class StrictRoute(APIRoute):
             return await handler(request)
 
         return strict
+
+
+def _rules(dependant: Dependant) -> Iterator[Rule]:
+    if isinstance(dependant.call, Rule):
+        yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _rules(inner)
 
 
 async def _check_form(request: Request) -> None:

@@ -31,6 +31,9 @@ from orderkit.redaction import looks_like_card
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
+Reader = Annotated[Caller, Depends(requires(OWN_ORDERS, also="orders:read"))]
+"""Whoever sees own orders, or everyone's: an API key for reports need not be able to order."""
+
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 
@@ -223,7 +226,7 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
 @router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 404, 422)})
 def get_order(
     order_id: UUID,
-    caller: Annotated[Caller, Depends(requires(OWN_ORDERS))],
+    caller: Reader,
     app: Running,
 ) -> Response:
     """One order, to its owner and to staff; for anybody else it does not exist."""
@@ -240,7 +243,7 @@ def get_order(
 
 @router.get("", responses={200: {"model": pagination.Page[answers.OrderAnswer]}, **problems.responses(400, 401, 422)})
 def list_orders(
-    caller: Annotated[Caller, Depends(requires(OWN_ORDERS))],
+    caller: Reader,
     app: Running,
     paging: Annotated[pagination.Paging, Depends(pagination.paging)],
     status: Annotated[OrderStatus | None, Query()] = None,

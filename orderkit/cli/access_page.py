@@ -80,7 +80,7 @@ def _routes(ordered: Sequence[Described], rules: Iterable[Access]) -> str:
     rows = []
     for rule in rules:
         by_role = [_mark(_may(rule.who, one.permissions)) for one in ordered]
-        needs = f"`{rule.who}`" if rule.who in SCOPES else str(rule.who)
+        needs = " or ".join(f"`{one}`" if one in SCOPES else str(one) for one in (rule.who, rule.also) if one)
         rows.append((rule.method, f"`{rule.path}`", needs, _mark(rule.who == ANYONE), *by_role, _api_key(rule.who)))
     head = ("method", "path", "needs", "no token", *names, "API key")
     return "\n".join((*_table(head, rows, centred=("no token", *names, "API key")), ""))

@@ -13,3 +13,4 @@ def test_a_folder_made_for_the_database_is_its_owners_alone(tmp_path: Path) -> N
     file = tmp_path / "home" / "orderkit.db"
     Database(Settings(_env_file=None, database_url=f"sqlite:///{file}")).dispose()
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
