@@ -1,7 +1,7 @@
 """Indexes of users: the search by address and by name, what is still to be erased, and who is an admin.
 
 They hold `users` while they are built: with 0002, whose constraints read the table once and rewrite nothing, for 1.8 s where
-there are 1,000,000 users (PostgreSQL 16 on two busy cores; 0002 alone 0.4 s). Who cannot spare that migrates to 0003, builds
+there are 1,000,000 users (PostgreSQL 18 on two busy cores; 0002 alone 0.4 s). Who cannot spare that migrates to 0003, builds
 them by hand with CREATE INDEX CONCURRENTLY, and migrates on. `search_name` is filled by the worker, bit by bit.
 
 Revision ID: 0004
