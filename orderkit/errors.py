@@ -44,6 +44,13 @@ class Unauthenticated(OrderkitError):
     code = "unauthenticated"
 
 
+class InvalidToken(Unauthenticated):
+    """A token was sent, and is not good, or no longer. The header says so to programs (RFC 6750, section 3.1)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
 class Forbidden(OrderkitError):
     code = "forbidden"
 

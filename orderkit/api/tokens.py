@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -101,9 +101,9 @@ async def refresh(body: RefreshIn, app: Running) -> TokenAnswer:
 @router.post("/token/revoke", response_class=Response, responses=problems.responses(400, 413, 415, 422, 503))
 @anyone
 async def revoke(
-    token: Annotated[str, Form(max_length=4000)],
+    token: Annotated[str, Form()],
     app: Running,
-    token_type_hint: Annotated[str | None, Form(max_length=40, description="Not needed.")] = None,
+    token_type_hint: Annotated[str | None, Form(description="Not needed.")] = None,
 ) -> Response:
     """Ends the session of a refresh or an access token. Always 200 (RFC 7009), also for what is no token."""
     if token.startswith(sessions.PREFIX):
@@ -132,7 +132,7 @@ def list_sessions(
     with app.database.reading() as session:
         found = sessions.page(session.connection(), caller.id, limit=paging.limit + 1, after=after)
 
-    def shown(those: Sequence[sessions.Login]) -> list[SessionAnswer]:
+    def shown(those: Sequence[Any]) -> list[SessionAnswer]:
         answers = [SessionAnswer.model_validate(one) for one in those]
         return [one.model_copy(update={"current": one.id == caller.session_id}) for one in answers]
 

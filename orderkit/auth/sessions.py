@@ -14,19 +14,18 @@ import base64
 import binascii
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from loguru import logger
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, delete, exists, insert, select, tuple_, update
 
 from orderkit.auth.models import LoginSession, User
 from orderkit.clock import now
 from orderkit.db import Database
-from orderkit.errors import NotFound, Unauthenticated
+from orderkit.errors import InvalidToken, NotFound, Unauthenticated
 from orderkit.ids import new_id
 from orderkit.rows import Provided, any_of
 
@@ -69,18 +68,6 @@ class Granted(NamedTuple):
     session_id: UUID
     user_id: UUID
     refresh_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A login as its owner sees it."""
-
-    id: UUID
-    user_agent: str | None
-    address: str | None
-    created_at: datetime
-    refreshed_at: datetime
-    expires_at: datetime
 
 
 class Position(NamedTuple):
@@ -185,20 +172,18 @@ def end_all(connection: Connection, user_id: UUID, *, but: UUID | None = None) -
         connection.execute(update(_sessions).where(_sessions.c.id == but).values(token_version=raised))
 
 
-def page(connection: Connection, user_id: UUID, *, limit: int, after: Position | None = None) -> Sequence[Login]:
-    """The sessions of a user that are good, newest first."""
-    columns = [_sessions.c[name] for name in Login.__dataclass_fields__]
+def page(connection: Connection, user_id: UUID, *, limit: int, after: Position | None = None) -> Sequence[Any]:
+    """The sessions of a user that are good, newest first, as rows of LoginSession."""
     query = (
-        select(*columns)
+        select(_sessions)
         .join(_users, _users.c.id == _sessions.c.user_id)
         .where(_sessions.c.user_id == user_id, live(now()))
         .order_by(_sessions.c.created_at.desc(), _sessions.c.id.desc())
         .limit(limit)
     )
     if after is not None:
-        same = and_(_sessions.c.created_at == after.created_at, _sessions.c.id < after.id)
-        query = query.where((_sessions.c.created_at < after.created_at) | same)
-    return [Login(**row._mapping) for row in connection.execute(query)]
+        query = query.where(tuple_(_sessions.c.created_at, _sessions.c.id) < tuple_(*after))
+    return connection.execute(query).all()
 
 
 def admitted(connection: Connection, asking: Collection[Holder], at: datetime) -> set[Holder]:
@@ -215,12 +200,9 @@ def admitted(connection: Connection, asking: Collection[Holder], at: datetime) -
     return found | {Holder(user_id, None) for user_id in connection.execute(good).scalars()}
 
 
-def over() -> Unauthenticated:
-    """What somebody is told whose session is no longer good (RFC 6750, section 3.1)."""
-    return Unauthenticated(
-        "the session of this token is over; log in again",
-        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    )
+def over() -> InvalidToken:
+    """What somebody is told whose session is no longer good."""
+    return InvalidToken("the session of this token is over; log in again")
 
 
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:

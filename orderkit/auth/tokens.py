@@ -18,7 +18,7 @@ from loguru import logger
 
 from orderkit.auth.signing_keys import Key
 from orderkit.clock import now
-from orderkit.errors import Unauthenticated, Unavailable
+from orderkit.errors import InvalidToken, Unavailable
 from orderkit.settings import Settings
 
 ALGORITHM = "HS256"
@@ -49,7 +49,7 @@ class Verified(NamedTuple):
     expires: int
 
 
-class UnknownKey(Unauthenticated):
+class UnknownKey(InvalidToken):
     """The token names a key that is not here. It may have been made a moment ago, by another process."""
 
 
@@ -88,7 +88,7 @@ class Tokens:
         found = self._verified.get(token) or self._read(token, at)
         if found.expires <= at:
             self._verified.pop(token, None)
-            raise _refused("the access token has expired; get a new one")
+            raise InvalidToken("the access token has expired; get a new one")
         return found
 
     async def verify_soon(self, token: str) -> Verified:
@@ -103,10 +103,10 @@ class Tokens:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
             if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
-                raise _refused("the access token is not one of this installation")
+                raise InvalidToken("the access token is not one of this installation")
             secret = self._keys.get(key_id)
             if secret is None:
-                raise _unknown_key()
+                raise UnknownKey("the access token is not one of this installation")
             # The times are checked here by our own clock, which may be moved; PyJWT would ask the system's.
             claims = jwt.decode(
                 token,
@@ -118,10 +118,10 @@ class Tokens:
             )
             found = Verified(UUID(claims["sub"]), UUID(claims["sid"]), claims["exp"])
         except (jwt.PyJWTError, ValueError, AttributeError, TypeError):  # the last two: a sid that is no text
-            raise _refused("the access token is not one of this installation") from None
+            raise InvalidToken("the access token is not one of this installation") from None
         not_before: Any = claims.get("nbf", 0)
         if claims["typ"] != ACCESS or type(found.expires) is not int or type(not_before) is not int or not_before > at:
-            raise _refused("the token is not an access token that is good now")
+            raise InvalidToken("the token is not an access token that is good now")
         if len(self._verified) >= CACHED_TOKENS:
             del self._verified[next(iter(self._verified))]
         self._verified[token] = found
@@ -168,15 +168,3 @@ async def _to_the_end(load: Callable[[], Sequence[Key]]) -> Sequence[Key]:
         await asyncio.wait([thread])
         thread.exception()  # asked for, or asyncio would complain that nobody did
         raise
-
-
-def _refused(detail: str) -> Unauthenticated:
-    # RFC 6750, section 3.1
-    return Unauthenticated(detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
-
-
-def _unknown_key() -> UnknownKey:
-    return UnknownKey(
-        "the access token is not one of this installation",
-        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    )

@@ -6,6 +6,7 @@ import base64
 import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
@@ -17,7 +18,9 @@ from orderkit.auth.sessions import Granted, Holder
 from orderkit.db import Database
 from orderkit.errors import NotFound, Unauthenticated
 from orderkit.ids import new_id
-from tests.factories import make_user
+from orderkit.settings import Settings
+from tests.client import running
+from tests.factories import make_product, make_user
 
 
 def log_in(database: Database, user: User) -> Granted:
@@ -34,6 +37,51 @@ def is_live(database: Database, one: Granted) -> bool:
         listed = {login.id for login in sessions.page(connection, one.user_id, limit=100)}
     assert (one.session_id in listed) == caller
     return caller
+
+
+@pytest.mark.parametrize(
+    ("what", "good"),
+    [
+        ("nothing", True),
+        ("refreshed", True),
+        ("another of theirs ended", True),
+        ("ended", False),
+        ("expired", False),
+        ("all of theirs ended", False),
+        ("banned", False),
+        ("deleted", False),
+        ("another user's", False),
+    ],
+)
+def test_whether_a_session_is_good_is_one_answer_however_it_is_asked(
+    settings: Settings, database: Database, what: str, good: bool
+) -> None:
+    """It is spelt three times: for callers, in the SQL of a claim, and for whoever was not let in by that."""
+    user = make_user(database)
+    one, other = log_in(database, user), log_in(database, user)
+    user_id = make_user(database).id if what == "another user's" else user.id
+    if what == "refreshed":
+        sessions.refresh(database, one.refresh_token)
+    with database.transaction() as session:
+        row, owner = session.get_one(LoginSession, one.session_id), session.get_one(User, user.id)
+        if what in ("ended", "another of theirs ended"):
+            sessions.end(session.connection(), user.id, (one if what == "ended" else other).session_id)
+        if what == "all of theirs ended":
+            owner.token_version += 1
+        if what == "expired":
+            row.expires_at = clock.now() - timedelta(seconds=1)
+        if what in ("banned", "deleted"):
+            setattr(owner, f"{what}_at", clock.now())
+    order = {"items": [{"sku": make_product(database).sku, "quantity": 1}], "payment_method": "pm_card_visa"}
+    holder = Holder(user_id, one.session_id)
+
+    assert (callers.of_session(database, user_id, one.session_id) is not None) == good
+    with running(settings) as api:
+        token = api.runtime.tokens.issue(user_id, one.session_id).token
+        placed = api.post("/orders", order, {"Authorization": f"Bearer {token}", "Idempotency-Key": "1"})
+    assert placed.status == (201 if good else 401)
+    with database.reading() as session:
+        assert (holder in sessions.admitted(session.connection(), {holder}, clock.now())) == good
 
 
 def test_a_refresh_gives_a_new_token_and_the_session_goes_on(database: Database) -> None:
@@ -198,7 +246,7 @@ def test_logins_are_listed_newest_first_and_paged_with_nothing_missed(database: 
     with database.transaction() as session:  # several of the very same time
         for one in session.scalars(select(LoginSession).where(col(LoginSession.user_id) == user.id)):
             one.created_at = clock.now() - timedelta(seconds=ids.index(one.id) // 3)
-    found: list[sessions.Login] = []
+    found: list[Any] = []
     with database.reading() as session:
         while page := sessions.page(
             session.connection(),
