@@ -77,6 +77,24 @@ class PaymentDeclined(OrderkitError):
     code = "payment_declined"
 
 
+class PreconditionRequired(OrderkitError):
+    """The request changes something and does not say which version of it was seen."""
+
+    code = "precondition_required"
+
+
+class PreconditionFailed(OrderkitError):
+    """The thing was changed since it was seen."""
+
+    code = "precondition_failed"
+
+
+class SignatureInvalid(OrderkitError):
+    """A callback is not signed as it should be, or is too old."""
+
+    code = "signature_invalid"
+
+
 class KeyMissing(OrderkitError):
     code = "idempotency_key_missing"
 

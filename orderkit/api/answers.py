@@ -43,6 +43,7 @@ class OrderAnswer(BaseModel):
     """An order. Amounts are minor units of `currency`; `fulfillment` is null until it is queued, shortly after `paid`."""
 
     id: UUID
+    number: int | None = Field(description="What people call it; null for orders older than numbers.")
     status: str
     currency: str
     total: int
@@ -51,6 +52,8 @@ class OrderAnswer(BaseModel):
     fulfillment: FulfillmentAnswer | None
     shipping_address: dict[str, str] | None = None
     note: str | None = None
+    metadata: dict[str, str] | None = None
+    staff_note: str | None = Field(None, description="Shown to staff only.")
     version: int = Field(description="Counts the changes of the order, from 1. The ETag.")
     created_at: datetime
     updated_at: datetime
@@ -61,10 +64,11 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def order(one: OrderSnapshot, fulfillment: Any = None) -> dict[str, Any]:
+def order(one: OrderSnapshot, fulfillment: Any = None, *, to_staff: bool = False) -> dict[str, Any]:
     """The members of OrderAnswer; `fulfillment` is a row with status and tracking_number."""
-    return {
+    answer = {
         "id": str(one.id),
+        "number": one.number,
         "status": one.status,
         "currency": one.currency,
         "total": one.total,
@@ -87,16 +91,18 @@ def order(one: OrderSnapshot, fulfillment: Any = None) -> dict[str, Any]:
         "fulfillment": fulfillment and {"status": fulfillment.status, "tracking_number": fulfillment.tracking_number},
         "shipping_address": one.shipping_address,
         "note": one.note,
+        "metadata": one.metadata,
         "version": one.version,
         "created_at": instant(one.created_at),
         "updated_at": instant(one.updated_at),
     }
+    return answer | {"staff_note": one.staff_note} if to_staff else answer
 
 
-def orders(connection: Connection, found: Sequence[OrderSnapshot]) -> list[dict[str, Any]]:
+def orders(connection: Connection, found: Sequence[OrderSnapshot], *, to_staff: bool = False) -> list[dict[str, Any]]:
     """Answers of several orders, their fulfillments read at once."""
     shipped = fulfillments.of_orders(connection, [one.id for one in found])
-    return [order(one, shipped.get(one.id)) for one in found]
+    return [order(one, shipped.get(one.id), to_staff=to_staff) for one in found]
 
 
 def placed(one: OrderSnapshot, request_id: str) -> Answer:

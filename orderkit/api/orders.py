@@ -44,6 +44,8 @@ def _no_card_number(text: str) -> str:
     return text
 
 
+Label = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_no_card_number)]
+LabelText = Annotated[str, Field(max_length=500), AfterValidator(_no_card_number)]
 Short = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -85,6 +87,7 @@ class OrderIn(json_body.Body):
     expected_total: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | None = None
     shipping_address: AddressIn | None = None
     note: Annotated[str, Field(max_length=1000), AfterValidator(_no_card_number)] | None = None
+    metadata: Annotated[dict[Label, LabelText], Field(max_length=20)] | None = None
 
     def address(self) -> dict[str, Any] | None:
         return None if self.shipping_address is None else self.shipping_address.model_dump(exclude_none=True)
@@ -149,6 +152,7 @@ async def place_order(
             expected_total=wanted.expected_total,
             shipping_address=wanted.address(),
             note=wanted.note,
+            metadata=wanted.metadata,
             request_id=request_id,
             answer_at_once=answer if asynchronously else None,
         ),
@@ -235,7 +239,7 @@ def get_order(
         found = reading.find(connection, order_id)
         if found is None or not (found.user_id == caller.id or caller.may("orders:read")):
             raise NotFound(f"there is no order {order_id}")
-        (answer,) = answers.orders(connection, [found])
+        (answer,) = answers.orders(connection, [found], to_staff=caller.may("orders:read"))
     return Response(
         json.dumps(answer, ensure_ascii=False), headers={"ETag": f'"{found.version}"'}, media_type="application/json"
     )
@@ -261,5 +265,7 @@ def list_orders(
             status=status,
             after=after,
         )
-        page = paging.page(of, found, reading.position, lambda shown: answers.orders(connection, shown))
+        page = paging.page(
+            of, found, reading.position, lambda shown: answers.orders(connection, shown, to_staff=everyones)
+        )
     return Response(json.dumps(dict(page), ensure_ascii=False), media_type="application/json")

@@ -68,6 +68,12 @@ KINDS: dict[str, Kind] = {
         "The key is empty, too long, has characters other than visible ASCII, or was given twice.",
         "Send one key of 1 to 255 visible ASCII characters.",
     ),
+    "signature_invalid": Kind(
+        400,
+        "Invalid signature",
+        "The callback is not signed with the secret of this installation, or is older than five minutes.",
+        "Sign it as Standard Webhooks says, and send it anew.",
+    ),
     "unauthenticated": Kind(
         401,
         "Not authenticated",
@@ -140,6 +146,12 @@ KINDS: dict[str, Kind] = {
         "The order costs something else than `expected_total`. Nothing was kept; `total` is the new price.",
         "Show the new total, and order again with it. The same Idempotency-Key can be used again.",
     ),
+    "precondition_failed": Kind(
+        412,
+        "Changed meanwhile",
+        "The thing has another version than If-Match says. Nothing was changed.",
+        "Look at it again, and send its new ETag as If-Match.",
+    ),
     "body_too_large": Kind(
         413,
         "Body too large",
@@ -163,6 +175,12 @@ KINDS: dict[str, Kind] = {
         "Validation failed",
         "The request is well formed and its content cannot be taken; `errors` says what is wrong where.",
         "Correct what `errors` points at.",
+    ),
+    "precondition_required": Kind(
+        428,
+        "If-Match missing",
+        "This request changes what others may change too, and came without If-Match.",
+        "Send the ETag of what you saw as If-Match, or `*` if any version will do.",
     ),
     "rate_limited": Kind(
         429,
@@ -201,8 +219,10 @@ OF_THE_EDGE = {405: "method_not_allowed", 408: "request_timeout", 500: "internal
 _BY_STATUS = {400: "body_malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 413: "body_too_large"}
 _BY_STATUS |= {
     409: "conflict",
+    412: "precondition_failed",
     415: "unsupported_media_type",
     422: "validation_failed",
+    428: "precondition_required",
     429: "rate_limited",
     503: "unavailable",
 } | OF_THE_EDGE

@@ -9,6 +9,10 @@ ORDER_PAYMENT_FAILED = "order.payment_failed"
 ORDER_CANCELLED = "order.cancelled"
 ORDER_SHIPPED = "order.shipped"
 ORDER_IMPORTED = "order.imported"
+ORDER_DELIVERED = "order.delivered"
+ORDER_REFUNDED = "order.refunded"
+ORDER_UPDATED = "order.updated"
+PRODUCT_LOW_STOCK = "product.low_stock"
 
 
 def order_payload(*, user_id: Any, currency: str, total: int, reason: str) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Fulfillment(Table, table=True):
     `run_at` is when something is next due: the first booking, a retry, or, while it is running, the end of the lease.
     `token` is the fencing token: each claim raises it, and a write that carries an older one changes nothing.
     `attempts` counts bookings since it was last queued. `recall_at` is set while the carrier must be told to forget a
-    booking that may exist, because the order was cancelled in the middle of it.
+    booking that may exist, because the order was cancelled in the middle of it. `delivered_at` is the carrier's word, which
+    may come before ours that it shipped.
     """
 
     __tablename__ = "fulfillments"
@@ -69,6 +70,7 @@ class Fulfillment(Table, table=True):
     attempts: int = Field(default=0, sa_type=Integer)
     tracking_number: str | None = Field(default=None, sa_type=Text)
     recall_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 

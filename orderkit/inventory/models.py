@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Text
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text
 from sqlmodel import Field
 
 from orderkit.clock import now
@@ -20,7 +20,10 @@ class StockMovement(Table, table=True):
     """
 
     __tablename__ = "stock_movements"
-    __table_args__ = (CheckConstraint("delta <> 0", name="delta_not_zero"),)
+    __table_args__ = (
+        CheckConstraint("delta <> 0", name="delta_not_zero"),
+        Index("ix_stock_movements_sku", "sku", "created_at", "id"),  # a product's movements, newest first
+    )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     sku: str = Field(sa_type=Text, foreign_key="products.sku")

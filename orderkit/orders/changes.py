@@ -1,8 +1,8 @@
-"""Writing changes of status: the order's row, its history and its event, together or not at all."""
+"""Writing changes: the order's row, its history and its event, together or not at all. Nothing else changes an order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,8 @@ EVENTS = {
     OrderStatus.PAYMENT_FAILED: types.ORDER_PAYMENT_FAILED,
     OrderStatus.CANCELLED: types.ORDER_CANCELLED,
     OrderStatus.SHIPPED: types.ORDER_SHIPPED,
+    OrderStatus.DELIVERED: types.ORDER_DELIVERED,
+    OrderStatus.REFUNDED: types.ORDER_REFUNDED,
 }
 
 
@@ -54,6 +56,29 @@ def apply(to: Connection | Writes, changes: Sequence[Change], *, at: datetime) -
     update_rows(to, Order, rows)
     insert_rows(to, OrderHistory, history)
     outbox.record(to, events, at=at)
+
+
+def edit(
+    to: Connection | Writes,
+    order: OrderSnapshot,
+    values: Mapping[str, Any],
+    reason: str,
+    *,
+    actor_id: UUID | None = None,
+    request_id: str | None = None,
+    at: datetime,
+) -> None:
+    """Sets columns of a locked order that are not its status, raising its version by one. The snapshot is brought up to date.
+
+    `reason` says what was edited.
+    """
+    change = Change(order, OrderStatus(order.status), reason, actor_id, request_id)
+    order.version, order.updated_at = order.version + 1, at
+    for name, value in values.items():
+        setattr(order, name, value)
+    update_rows(to, Order, [{"id": order.id, **values, "version": order.version, "updated_at": at}])
+    insert_rows(to, OrderHistory, [history_row(change, order.status, order.version, at)])
+    outbox.record(to, [outbox.Event(order.id, order.version, types.ORDER_UPDATED, _payload(change))], at=at)
 
 
 def history_row(change: Change, from_status: str | None, version: int, at: datetime) -> dict[str, Any]:

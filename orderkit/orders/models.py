@@ -19,6 +19,8 @@ from orderkit.orders.states import OrderStatus
 class Order(Table, table=True):
     """What somebody wants. `version` counts its changes, from 1, and is its ETag and the sequence of its events.
 
+    `number` is what people call it; only orders older than numbers have none. `labels` are the caller's own, text by text.
+
     (user, idempotency key) stays unique for ever, also after the key itself has been forgotten.
     """
 
@@ -32,6 +34,7 @@ class Order(Table, table=True):
         Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),  # one user's orders, newest first
         Index("ix_orders_status_created_at", "status", "created_at", "id"),  # orders by status, newest first
         Index("ix_orders_created_at", "created_at", "id"),  # everyone's orders, newest first
+        Index("uq_orders_number", "number", unique=True),  # the one with this number
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
@@ -42,6 +45,9 @@ class Order(Table, table=True):
     total: int = Field(sa_type=BigInteger)
     shipping_address: dict[str, Any] | None = Field(default=None, sa_type=Json)
     note: str | None = Field(default=None, sa_type=Text)
+    number: int | None = Field(default=None, sa_type=BigInteger)
+    staff_note: str | None = Field(default=None, sa_type=Text)
+    labels: dict[str, str] | None = Field(default=None, sa_type=Json, sa_column_kwargs={"name": "metadata"})
     version: int = Field(default=1, sa_type=Integer)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -66,8 +72,20 @@ class OrderItem(Table, table=True):
     line_total: int = Field(sa_type=BigInteger)
 
 
+class OrderNumbers(Table, table=True):
+    """The next number that nobody took. Processes take blocks, so numbers rise by and large, and some are never used."""
+
+    __tablename__ = "order_numbers"
+
+    name: str = Field(sa_type=Text, primary_key=True)
+    next: int = Field(sa_type=BigInteger)
+
+
 class OrderHistory(Table, table=True):
-    """One change of status: from what to what, by whom (nobody: orderkit itself), why, in which request."""
+    """One change: of status from what to what, by whom (nobody: orderkit itself), why, in which request.
+
+    An edit leaves the status as it is: `from_status` is `to_status`, and `reason` says what was edited.
+    """
 
     __tablename__ = "order_history"
 

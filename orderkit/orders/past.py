@@ -27,7 +27,7 @@ from orderkit.events import outbox, types
 from orderkit.idempotency import KeyId
 from orderkit.ids import new_id
 from orderkit.inventory import stock
-from orderkit.orders import changes, placement, pricing, snapshot, states
+from orderkit.orders import changes, numbers, placement, pricing, snapshot, states
 from orderkit.orders.changes import Change
 from orderkit.orders.models import Order, OrderHistory
 from orderkit.orders.pricing import PricedLine
@@ -134,7 +134,10 @@ class PastOrders:
         return outcomes
 
     def _write(self, connection: Connection, members: Sequence[PastOrder], at: datetime) -> None:
-        orders = [_as_it_ended(one) for one in members]
+        if not members:
+            return
+        taken = numbers.take(connection, len(members))
+        orders = [_as_it_ended(one, number) for one, number in zip(members, taken, strict=True)]
         placement.write_orders(connection, orders)
         history = [row for one, order in zip(members, orders, strict=True) for row in self._history(one, order)]
         insert_rows(connection, OrderHistory, history)
@@ -177,7 +180,7 @@ def _same(one: PastOrder, row: Any) -> bool:
     return bool(row.total == one.total and row.currency == one.currency)
 
 
-def _as_it_ended(one: PastOrder) -> OrderSnapshot:
+def _as_it_ended(one: PastOrder, number: int) -> OrderSnapshot:
     """The order before any refund."""
     return OrderSnapshot(
         id=one.order_id,
@@ -197,6 +200,7 @@ def _as_it_ended(one: PastOrder) -> OrderSnapshot:
         provider_reference=None,
         payment_attempts=0,
         refunded=0,
+        number=number,
         items=one.lines,
     )
 

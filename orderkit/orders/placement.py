@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, snapshot
 from orderkit.orders.models import Order, OrderHistory, OrderItem
+from orderkit.orders.numbers import Numbers, Reserved
 from orderkit.orders.pricing import Line
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
@@ -58,6 +60,7 @@ class PlaceOrder:
     expected_total: int | None = None
     shipping_address: dict[str, Any] | None = None
     note: str | None = None
+    metadata: dict[str, str] | None = None
     request_id: str | None = None
     session_id: UUID | None = None
     answer_at_once: Callable[[OrderSnapshot], Answer] | None = None
@@ -80,18 +83,23 @@ class Placement:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._numbers = Numbers(database)
         self._lease = timedelta(seconds=settings.lease)
         self._ttl = timedelta(days=settings.idempotency_ttl_days)
 
     def place(self, members: Sequence[PlaceOrder]) -> list[Outcome | Exception]:
         """One outcome for each member, in order; errors of a member (OutOfStock, KeyReused, …) are outcomes too."""
-        outcomes: list[Outcome | Exception] = in_one_transaction(self._database, members, self._place)
+        with self._numbers.reserved(len(members)) as numbers:
+            act = partial(self._place, numbers)
+            outcomes: list[Outcome | Exception] = in_one_transaction(self._database, members, act)
         return [
             self._explained(member, outcome) if isinstance(outcome, IntegrityError) else outcome
             for member, outcome in zip(members, outcomes, strict=True)
         ]
 
-    def _place(self, connection: Connection, members: Sequence[PlaceOrder], rerun: bool) -> list[Outcome | Exception]:
+    def _place(
+        self, numbers: Reserved, connection: Connection, members: Sequence[PlaceOrder], rerun: bool
+    ) -> list[Outcome | Exception]:
         at = now()
         outcomes: dict[UUID, Outcome | Exception] = {}
         claimed = self._claim(connection, members, at, outcomes)
@@ -99,7 +107,7 @@ class Placement:
             # The COMMIT that failed may have happened, or been under way until the claim had waited for it: not before.
             outcomes.update(snapshot.load(connection, [one.order_id for one in claimed]))
             claimed = [one for one in claimed if one.order_id not in outcomes]
-        _place_claimed(connection, claimed, at, outcomes, lease=self._lease)
+        self._place_claimed(numbers, connection, claimed, at, outcomes)
         lost = [one for one in claimed if isinstance(outcomes[one.order_id], Exception)]
         idempotency.release(connection, [one.key for one in lost])
         outcomes.update(_expired(connection, lost))
@@ -148,6 +156,42 @@ class Placement:
                     outcomes[one.order_id] = error
         return mine
 
+    def _place_claimed(
+        self,
+        numbers: Reserved,
+        connection: Connection,
+        members: Sequence[PlaceOrder],
+        at: datetime,
+        outcomes: dict[UUID, Outcome | Exception],
+    ) -> None:
+        """Prices and places those whose keys are theirs, giving stock out in the order of arrival."""
+        if not members:
+            return
+        products = stock.lock(connection, (line.sku for one in members for line in one.items))
+        left = {sku: product.stock for sku, product in products.items()}
+        placed: list[tuple[PlaceOrder, OrderSnapshot]] = []
+        for one in members:
+            try:
+                quote = pricing.price(one.items, products)
+                pricing.check_expected(quote, one.expected_total)
+                needed = pricing.needs(one.items)
+                pricing.check_stock(needed, left)
+            except OrderkitError as error:
+                outcomes[one.order_id] = error
+                continue
+            for sku, quantity in needed.items():
+                left[sku] -= quantity
+            order = _pending(one, quote, numbers.of(one.order_id), at)
+            outcomes[one.order_id] = order
+            placed.append((one, order))
+        writes = Writes(connection)
+        _write(writes, placed, at, self._lease)
+        stock.change(writes, {sku: left[sku] - product.stock for sku, product in products.items()})
+        idempotency.store(
+            writes, {one.key: one.answer_at_once(order) for one, order in placed if one.answer_at_once is not None}
+        )
+        writes.send()
+
     def _explained(self, member: PlaceOrder, error: IntegrityError) -> Exception:
         """What a broken constraint means: the key's row was forgotten but its order is there."""
         try:
@@ -177,44 +221,7 @@ def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID
     }
 
 
-def _place_claimed(
-    connection: Connection,
-    members: Sequence[PlaceOrder],
-    at: datetime,
-    outcomes: dict[UUID, Outcome | Exception],
-    *,
-    lease: timedelta,
-) -> None:
-    """Prices and places those whose keys are theirs, giving stock out in the order of arrival."""
-    if not members:
-        return
-    products = stock.lock(connection, (line.sku for one in members for line in one.items))
-    left = {sku: product.stock for sku, product in products.items()}
-    placed: list[tuple[PlaceOrder, OrderSnapshot]] = []
-    for one in members:
-        try:
-            quote = pricing.price(one.items, products)
-            pricing.check_expected(quote, one.expected_total)
-            needed = pricing.needs(one.items)
-            pricing.check_stock(needed, left)
-        except OrderkitError as error:
-            outcomes[one.order_id] = error
-            continue
-        for sku, quantity in needed.items():
-            left[sku] -= quantity
-        order = _pending(one, quote, at)
-        outcomes[one.order_id] = order
-        placed.append((one, order))
-    writes = Writes(connection)
-    _write(writes, placed, at, lease)
-    stock.change(writes, {sku: left[sku] - product.stock for sku, product in products.items()})
-    idempotency.store(
-        writes, {one.key: one.answer_at_once(order) for one, order in placed if one.answer_at_once is not None}
-    )
-    writes.send()
-
-
-def _pending(one: PlaceOrder, quote: pricing.Quote, at: datetime) -> OrderSnapshot:
+def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -> OrderSnapshot:
     return OrderSnapshot(
         id=one.order_id,
         user_id=one.user_id,
@@ -233,6 +240,8 @@ def _pending(one: PlaceOrder, quote: pricing.Quote, at: datetime) -> OrderSnapsh
         provider_reference=None,
         payment_attempts=0,
         refunded=0,
+        number=number,
+        metadata=one.metadata,
         items=quote.lines,
     )
 
@@ -263,6 +272,9 @@ def write_orders(to: Connection | Writes, orders: Sequence[OrderSnapshot]) -> No
                 "total": order.total,
                 "shipping_address": order.shipping_address,
                 "note": order.note,
+                "number": order.number,
+                "staff_note": order.staff_note,
+                "metadata": order.metadata,
                 "version": order.version,
                 "created_at": order.created_at,
                 "updated_at": order.updated_at,

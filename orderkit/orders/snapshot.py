@@ -43,6 +43,9 @@ class OrderSnapshot:
     provider_reference: str | None
     payment_attempts: int
     refunded: int
+    number: int | None = None
+    staff_note: str | None = None
+    metadata: dict[str, str] | None = None
     items: tuple[PricedLine, ...] | None = None
 
     @property

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Integer, Text, text
 from sqlmodel import Field
 
 from orderkit.clock import now
@@ -83,7 +83,10 @@ class PaymentAttempt(Table, table=True):
 
 
 class Refund(Table, table=True):
-    """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there."""
+    """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there.
+
+    With `restock` the goods of its lines, or of the whole order, came back into stock when it was asked for.
+    """
 
     __tablename__ = "refunds"
     __table_args__ = (
@@ -95,6 +98,7 @@ class Refund(Table, table=True):
             postgresql_where=text("status = 'pending'"),
             sqlite_where=text("status = 'pending'"),
         ),  # the sweep
+        Index("ix_refunds_payment_id", "payment_id", "created_at", "id"),  # the refunds of a payment
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
@@ -102,6 +106,8 @@ class Refund(Table, table=True):
     amount: int = Field(sa_type=BigInteger)
     currency: str = Field(sa_type=Text)
     reason: str = Field(sa_type=Text)
+    actor_id: UUID | None = Field(default=None)
+    restock: bool = Field(default=False, sa_type=Boolean, sa_column_kwargs={"server_default": text("false")})
     status: str = Field(default=RefundStatus.PENDING, sa_type=Text)
     provider_reference: str | None = Field(default=None, sa_type=Text)
     attempts: int = Field(default=0, sa_type=Integer)
@@ -109,3 +115,14 @@ class Refund(Table, table=True):
     woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class RefundLine(Table, table=True):
+    """So many pieces of a line of the order are paid back. `line` is the line's number, from 1."""
+
+    __tablename__ = "refund_lines"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+    refund_id: UUID = Field(foreign_key="refunds.id", primary_key=True)
+    line: int = Field(sa_type=Integer, primary_key=True)
+    quantity: int = Field(sa_type=BigInteger)

@@ -26,6 +26,18 @@ def definitions(database: Database) -> set[str]:
         else:
             found = set()
             for name, sql in session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")):
-                # One line for each column and constraint, whose order means nothing.
-                found |= {f"{name}: {line.strip().rstrip(',')}" for line in sql.splitlines()[1:] or [sql]}
+                # One line for each column and constraint, whose order means nothing: SQLite appends what is added later.
+                found |= {f"{name}: {part}" for part in _parts(sql)} if sql.startswith("CREATE TABLE") else {sql}
     return {line for line in found if "alembic_version" not in line}
+
+
+def _parts(sql: str) -> list[str]:
+    """What is between the parentheses of a CREATE TABLE, separated where a comma is in no other."""
+    parts, depth = [""], 0
+    for character in sql[sql.index("(") + 1 : sql.rindex(")")]:
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [" ".join(part.split()) for part in parts]
