@@ -17,10 +17,10 @@ from orderkit.rows import Writes, insert_rows
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to an order. `sequence` is the order's version that it led to."""
+    """Something that happened to an order; `sequence` is the order's version that it led to. Of a product: neither."""
 
-    order_id: UUID
-    sequence: int
+    order_id: UUID | None
+    sequence: int | None
     type: str
     payload: dict[str, Any]
 

@@ -14,7 +14,9 @@ from sqlmodel import Session
 from orderkit.catalog.models import Product
 from orderkit.clock import now
 from orderkit.errors import Conflict, NotFound
+from orderkit.events import outbox
 from orderkit.ids import new_id
+from orderkit.inventory import low_stock
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
 from orderkit.rows import Writes, in_list, insert_rows, listed, update_rows
@@ -24,13 +26,17 @@ _products = Product.__table__  # type: ignore[attr-defined]
 
 @lru_cache
 def _locking(dialect: str) -> Select[Any]:
-    columns = (_products.c.sku, _products.c.name, _products.c.unit_price, _products.c.currency, _products.c.stock)
-    wanted = select(*columns).where(in_list(dialect, _products.c.sku)).order_by(_products.c.sku)
+    columns = ("sku", "name", "unit_price", "currency", "stock", "low_stock_at")
+    wanted = (
+        select(*(_products.c[name] for name in columns))
+        .where(in_list(dialect, _products.c.sku))
+        .order_by(_products.c.sku)
+    )
     return wanted.with_for_update(key_share=True)
 
 
 def lock(connection: Connection, skus: Iterable[str]) -> dict[str, Any]:
-    """Locks those products that exist until the transaction ends; rows of sku, name, unit_price, currency and stock."""
+    """Locks those products that exist until the transaction ends; rows of sku, name, price, stock, low_stock_at."""
     rows = connection.execute(_locking(connection.dialect.name), listed(connection, _products.c.sku, sorted(set(skus))))
     return {row.sku: row for row in rows}
 
@@ -74,10 +80,13 @@ def _record(connection: Connection, quantities: Mapping[str, int], reason: str, 
     )
 
 
-def move(session: Session, sku: str, delta: int, reason: str, author_id: UUID | None) -> Product:
+def move(
+    session: Session, sku: str, delta: int, reason: str, author_id: UUID | None, *, movement_id: UUID | None = None
+) -> Product:
     """Records a receipt, an adjustment or a restock of `delta` pieces and changes the stock by it.
 
-    Raises NotFound for an unknown SKU and Conflict when less than nothing, or more than can be counted, would be left.
+    Tells of low stock if that is what it leads to. A release may lift stock above what a movement may, since what was
+    ordered always comes back. Raises NotFound for an unknown SKU and Conflict when less than nothing, or more than can be counted, would be left.
     """
     product = session.get(Product, sku, with_for_update={"key_share": True})
     if product is None:
@@ -86,8 +95,12 @@ def move(session: Session, sku: str, delta: int, reason: str, author_id: UUID | 
         raise Conflict(f"only {product.stock} of {sku} are left; {-delta} cannot be taken away")
     if product.stock + delta > MAX_AMOUNT:
         raise Conflict(f"{sku} cannot hold more than {MAX_AMOUNT} pieces")
-    product.stock += delta
-    product.updated_at = now()
-    session.add_all([product, StockMovement(sku=sku, delta=delta, reason=reason, author_id=author_id)])
+    at, left = now(), product.stock + delta
+    outbox.record(session.connection(), low_stock.crossed({sku: product}, {sku: left}), at=at)
+    product.stock, product.updated_at = left, at
+    movement = StockMovement(
+        id=movement_id or new_id(), sku=sku, delta=delta, reason=reason, author_id=author_id, created_at=at
+    )
+    session.add_all([product, movement])
     session.flush()
     return product

@@ -23,9 +23,10 @@ from orderkit.batches import in_one_transaction
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.errors import KeyExpired, OrderkitError
+from orderkit.events import outbox
 from orderkit.idempotency import Abandoned, Answer, KeyId, Replay
 from orderkit.ids import new_id
-from orderkit.inventory import stock
+from orderkit.inventory import low_stock, stock
 from orderkit.orders import changes, pricing, snapshot
 from orderkit.orders.models import Order, OrderHistory, OrderItem
 from orderkit.orders.numbers import Numbers, Reserved
@@ -187,6 +188,7 @@ class Placement:
         writes = Writes(connection)
         _write(writes, placed, at, self._lease)
         stock.change(writes, {sku: left[sku] - product.stock for sku, product in products.items()})
+        outbox.record(writes, low_stock.crossed(products, left), at=at)
         idempotency.store(
             writes, {one.key: one.answer_at_once(order) for one, order in placed if one.answer_at_once is not None}
         )

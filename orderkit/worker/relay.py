@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from loguru import logger
 from sqlalchemy import Connection, select
 
 from orderkit.clock import now
@@ -23,8 +24,15 @@ _leases = Lease.__table__  # type: ignore[attr-defined]
 
 _unsent = (
     select(_events.c.id, _events.c.order_id, _events.c.type)
-    .where(_events.c.sent_at.is_(None))
+    .where(_events.c.sent_at.is_(None), _events.c.order_id.is_not(None))
     .order_by(_events.c.order_id, _events.c.sequence)
+)
+# Asked for by themselves: NULL sorts behind every order on one engine and before them on the other, and either would
+# have the one kind wait for as long as there is enough of the other.
+_unsent_of_products = (
+    select(_events.c.id, _events.c.type, _events.c.payload)
+    .where(_events.c.sent_at.is_(None), _events.c.order_id.is_(None))
+    .order_by(_events.c.created_at, _events.c.id)
 )
 
 
@@ -35,12 +43,14 @@ class Relay:
         self._database = database
 
     def turn(self) -> int:
-        """Applies at most BATCH events and marks them sent, in one transaction; how many.
+        """Applies at most BATCH events of orders and as many of products, and marks them sent, in one transaction; how many.
 
         0 when there is nothing to do, or another relay is at it.
         """
         with self._database.reading() as session:  # not to take SQLite's write lock four times a second for nothing
-            if session.connection().execute(_unsent.limit(1)).first() is None:
+            if all(
+                session.connection().execute(one.limit(1)).first() is None for one in (_unsent, _unsent_of_products)
+            ):
                 return 0
         with self._database.transaction() as session:
             connection = session.connection()
@@ -48,10 +58,12 @@ class Relay:
             if not _leads(connection):
                 return 0
             events = connection.execute(_unsent.limit(BATCH)).all()
+            of_products = connection.execute(_unsent_of_products.limit(BATCH)).all()
             _apply(connection, events, at)
-            sent = [{"id": event.id, "sent_at": at} for event in events]
+            sent = [{"id": event.id, "sent_at": at} for event in (*events, *of_products)]
             update_rows(connection, OutboxEvent, sent, only_if={"sent_at": None})
-            return len(events)
+        _tell(of_products)  # after the commit, so that it is said once
+        return len(sent)
 
 
 def _leads(connection: Connection) -> bool:
@@ -74,3 +86,11 @@ def _apply(connection: Connection, events: Sequence[Any], at: datetime) -> None:
     """
     shipping.enqueue(connection, [one.order_id for one in events if one.type == types.ORDER_PAID], at=at)
     recalling.stop_orders(connection, [one.order_id for one in events if one.type == types.ORDER_CANCELLED], at=at)
+
+
+def _tell(events: Sequence[Any]) -> None:
+    """Says in the log what nothing else here acts on, and somebody should."""
+    for one in events:
+        if one.type == types.PRODUCT_LOW_STOCK:
+            said = (one.payload[name] for name in ("sku", "stock", "threshold"))
+            logger.warning("stock of {} is low: {} left, told of at {} or fewer", *said)

@@ -16,11 +16,14 @@ def make_product(
     unit_price: int = 1999,
     currency: str = "GBP",
     stock: int = 100,
+    low_stock_at: int | None = None,
 ) -> Product:
     """A product with `stock` pieces, which came in by a movement; `unit_price` in minor units."""
     sku = sku or f"SKU-{new_id().hex}"
     with database.transaction() as session:
-        product = Product(sku=sku, name=name, unit_price=unit_price, currency=currency, stock=0)
+        product = Product(
+            sku=sku, name=name, unit_price=unit_price, currency=currency, stock=0, low_stock_at=low_stock_at
+        )
         session.add(product)
         session.flush()
         if stock:

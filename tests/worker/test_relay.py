@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from loguru import logger
+from sqlalchemy import Connection, text
 from sqlalchemy import event as listener
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from orderkit import clock
 from orderkit.events import outbox, types
@@ -20,6 +21,7 @@ from orderkit.fulfillment.models import Fulfillment
 from orderkit.orders import cancellation
 from orderkit.worker import relay as relaying
 from orderkit.worker.relay import Relay
+from tests.plans import analyze, is_postgresql, plan
 from tests.shop import Shop
 
 pytestmark = pytest.mark.integration
@@ -157,3 +159,65 @@ def test_relay_killed_before_its_commit_leaves_everything_to_the_next(shop: Shop
     assert (shop.all(Fulfillment), unsent(shop)) == ([], 1)
     assert drain(Relay(shop.database)) == [1]
     assert shop.fulfillment(order.id).status == "queued"
+
+
+def of_product(sku: str = "TEA") -> outbox.Event:
+    return outbox.Event(None, None, types.PRODUCT_LOW_STOCK, types.low_stock_payload(sku, 3, 5))
+
+
+def tell(shop: Shop, *events: outbox.Event) -> None:
+    with shop.database.transaction() as session:
+        outbox.record(session.connection(), events, at=clock.now())
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """Lines of the log, from warnings up."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), format="{level} {message}", level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+def test_low_stock_is_passed_over_and_said_once(shop: Shop, said: list[str]) -> None:
+    tell(shop, of_product())
+    relay = Relay(shop.database)
+    assert drain(relay) == [1]
+    assert drain(relay) == []
+    assert said == ["WARNING stock of TEA is low: 3 left, told of at 5 or fewer\n"]
+    assert unsent(shop) == 0
+
+
+def test_neither_orders_nor_products_wait_for_the_other(shop: Shop, small_batches: None) -> None:
+    for _ in range(4):
+        shop.paid()
+    tell(shop, *[of_product() for _ in range(7)])
+    assert drain(Relay(shop.database)) == [6, 4, 1]
+    assert len(shop.all(Fulfillment)) == 4
+
+
+def test_low_stock_is_not_said_before_it_is_sent(shop: Shop, said: list[str]) -> None:
+    tell(shop, of_product())
+
+    def die(_connection: object) -> None:
+        raise KeyboardInterrupt
+
+    listener.listen(shop.database.engine, "commit", die)
+    with pytest.raises(KeyboardInterrupt):
+        Relay(shop.database).turn()
+    listener.remove(shop.database.engine, "commit", die)
+    assert said == []
+    assert unsent(shop) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "index"), [("_unsent", "ix_outbox_unsent"), ("_unsent_of_products", "ix_outbox_of_products")]
+)
+def test_the_relay_reads_nothing_that_was_sent(rolled_back: Session, query: str, index: str) -> None:
+    outbox.record(rolled_back.connection(), [of_product() for _ in range(3000)], at=clock.now())
+    rolled_back.execute(text("UPDATE outbox SET sent_at = created_at"))
+    analyze(rolled_back, "outbox")
+    told = plan(rolled_back, getattr(relaying, query).limit(200))
+    if not is_postgresql(rolled_back):
+        index = "ix_outbox_unsent"  # SQLite finds the few of products there too, and sorts them
+    assert index in told, told
