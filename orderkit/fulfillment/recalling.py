@@ -1,4 +1,4 @@
-"""Stopping the fulfillments of cancelled orders, and having the carrier forget what it may have booked for them.
+"""Stopping the fulfillments of cancelled or refunded orders, and having the carrier forget what it may have booked.
 
 `recall_at` is the promise to tell the carrier: it is set in the transaction that stops a fulfillment, and cleared only when
 the carrier has confirmed. Everything works within the caller's transaction.
@@ -42,7 +42,7 @@ class Recall:
 
 
 def stop_orders(connection: Connection, order_ids: Sequence[UUID], *, at: datetime) -> None:
-    """Stops whatever those cancelled orders have under way. Repeating it is harmless. Locks the orders first."""
+    """Stops whatever those cancelled or refunded orders have under way. Repeating it is harmless. Locks the orders first."""
     if not order_ids:
         return
     snapshot.lock(connection, order_ids)

@@ -70,7 +70,8 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
     """Makes a fulfillment that is due the caller's for a lease; None when there is nothing to do.
 
     A lease that ran out is recorded as an attempt and counts as one, so that a parcel that kills its worker every time ends
-    in the dead letters. A fulfillment whose order is no longer `paid` is stopped instead.
+    in the dead letters. A fulfillment whose order is no longer `paid` is stopped instead; one whose money is all promised
+    back waits for what becomes of the refund.
     """
     locked = changes.lock(connection, fulfillment_id)
     if locked is None:
@@ -81,6 +82,10 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
         return None
     if order.status != OrderStatus.PAID:
         recalling.stop(connection, [row], at=at)
+        return None
+    if 0 < order.total == order.refunded:
+        # Refused, and it is shipped after all; so it is not stopped, which would be for good.
+        changes.update(connection, row, run_at=at + timedelta(seconds=settings.retry_cap))
         return None
     status, attempts, token = row.status, row.attempts, row.token + 1
     if status == FulfillmentStatus.RUNNING:

@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 
 from orderkit.clock import now
 from orderkit.errors import NotFound
-from orderkit.inventory import stock
-from orderkit.orders import changes, pricing, refunds, snapshot
+from orderkit.orders import changes, refund_lines, refunds, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
@@ -40,5 +39,5 @@ def cancel(
     elif order.payment_status in UNRESOLVED:
         update_rows(connection, Payment, [{"id": order.payment_id, "run_at": at, "woken_at": None, "updated_at": at}])
     snapshot.load_lines(connection, [order])
-    stock.give_back(connection, pricing.needs(order.lines))
+    refund_lines.release(connection, order, at=at)
     return order

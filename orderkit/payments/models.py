@@ -85,7 +85,8 @@ class PaymentAttempt(Table, table=True):
 class Refund(Table, table=True):
     """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there.
 
-    With `restock` the goods of its lines, or of the whole order, came back into stock when it was asked for.
+    With `restock` the goods of its lines, or without any those of the whole order that did not before, come back into stock
+    when it has succeeded.
     """
 
     __tablename__ = "refunds"

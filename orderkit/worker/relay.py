@@ -18,6 +18,8 @@ from orderkit.rows import insert_rows, update_rows
 
 NAME = "relay"
 BATCH = 200
+STOPPING = (types.ORDER_CANCELLED, types.ORDER_REFUNDED)
+"""After these nothing is to be shipped that has not been."""
 
 _events = OutboxEvent.__table__  # type: ignore[attr-defined]
 _leases = Lease.__table__  # type: ignore[attr-defined]
@@ -81,11 +83,11 @@ def _leads(connection: Connection) -> bool:
 def _apply(connection: Connection, events: Sequence[Any], at: datetime) -> None:
     """Who must hear of what. Other events concern nobody here.
 
-    All that were paid before all that were cancelled: an order is never paid after it was cancelled, so this keeps the
+    All that were paid before all that were cancelled or refunded: an order is never paid after that, so this keeps the
     sequence of each, and fulfillments are written and orders locked in ascending order.
     """
     shipping.enqueue(connection, [one.order_id for one in events if one.type == types.ORDER_PAID], at=at)
-    recalling.stop_orders(connection, [one.order_id for one in events if one.type == types.ORDER_CANCELLED], at=at)
+    recalling.stop_orders(connection, [one.order_id for one in events if one.type in STOPPING], at=at)
 
 
 def _tell(events: Sequence[Any]) -> None:
