@@ -27,12 +27,14 @@ from orderkit.api import (
     dead_letters,
     health,
     links,
+    order_changes,
     orders,
     problems,
     products,
     roles,
     tokens,
     users,
+    webhooks,
 )
 from orderkit.api.dependencies import Runtime, anyone
 from orderkit.api.edge import Edge
@@ -54,6 +56,7 @@ Every error is `application/problem+json` with a stable `code`, explained under 
 # Orders first: routes are tried in turn, and it is orders that come by the thousand.
 ROUTERS = (
     orders.router,
+    order_changes.router,
     products.router,
     tokens.router,
     accounts.router,
@@ -61,6 +64,7 @@ ROUTERS = (
     users.router,
     links.router,
     dead_letters.router,
+    webhooks.router,
     roles.router,
     audit_log.router,
     health.router,

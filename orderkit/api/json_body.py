@@ -165,6 +165,7 @@ class StrictRoute(APIRoute):
         if self.body_field is None:
             return handler
         is_form = isinstance(self.body_field.field_info, params.Form)
+        required = self.body_field.field_info.is_required()
         rules = list(_rules(self.dependant))
 
         async def strict(request: Request) -> Response:
@@ -172,7 +173,7 @@ class StrictRoute(APIRoute):
                 await rule.admit(request)
             if is_form:
                 await _check_form(request)
-            else:
+            elif required or await request.body():
                 # FastAPI asks request.json() for this. Raised from within, our errors would become its own 400.
                 request._json = await read(request)
             return await handler(request)
