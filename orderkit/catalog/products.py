@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +17,7 @@ from orderkit.money import is_currency
 _products = Product.__table__  # type: ignore[attr-defined]
 
 MAX_SKU = 64
+NO_CURRENCY = "is not an ISO 4217 currency that one can pay with, such as GBP"
 
 
 def is_sku(text: str) -> bool:
@@ -38,7 +40,7 @@ def create(session: Session, *, sku: str, name: str, unit_price: int, currency: 
     if not is_sku(sku):
         wrong.append(("#/sku", "an SKU has 1 to 64 printable characters, no slash, and no space at an end"))
     if not is_currency(currency):
-        wrong.append(("#/currency", "is not an ISO 4217 currency that one can pay with, such as GBP"))
+        wrong.append(("#/currency", NO_CURRENCY))
     if wrong:
         raise Invalid("the product cannot be taken", pointers=wrong)
     product = Product(sku=sku, name=name, unit_price=unit_price, currency=currency, stock=0)
@@ -58,13 +60,30 @@ def find(session: Session, sku: str) -> Product:
     return product
 
 
-def change(session: Session, sku: str, *, name: str | None = None, unit_price: int | None = None) -> Product:
-    """Sets what is given. Orders keep the price they were placed at. Raises NotFound."""
+def locked(session: Session, sku: str) -> Product:
+    """The product, locked until the transaction ends. Raises NotFound."""
     product = session.get(Product, sku, with_for_update={"key_share": True})
     if product is None:
         raise NotFound(f"there is no product {sku[:MAX_SKU]}")
-    product.name = product.name if name is None else name
-    product.unit_price = product.unit_price if unit_price is None else unit_price
+    return product
+
+
+class Changes(TypedDict, total=False):
+    """What can be changed. `low_stock_at` None: nobody is told when stock runs low."""
+
+    name: str
+    unit_price: int
+    low_stock_at: int | None
+
+
+def change(session: Session, sku: str, **values: Unpack[Changes]) -> Product:
+    """Sets what is given. Orders keep the price they were placed at. Raises NotFound.
+
+    A threshold is for what comes: stock that is below it already is not told of until it has been above.
+    """
+    product = locked(session, sku)
+    for name, value in values.items():
+        setattr(product, name, value)
     product.updated_at = now()
     session.flush()
     return product

@@ -85,8 +85,8 @@ def move(
 ) -> Product:
     """Records a receipt, an adjustment or a restock of `delta` pieces and changes the stock by it.
 
-    Tells of low stock if that is what it leads to. A release may lift stock above what a movement may, since what was
-    ordered always comes back. Raises NotFound for an unknown SKU and Conflict when less than nothing, or more than can be counted, would be left.
+    Tells of low stock if that is what it leads to. Raises NotFound for an unknown SKU and Conflict when less than
+    nothing, or more than can be counted, would be left; what is released comes back even then.
     """
     product = session.get(Product, sku, with_for_update={"key_share": True})
     if product is None:

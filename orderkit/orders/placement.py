@@ -20,6 +20,7 @@ from orderkit import idempotency
 from orderkit.auth import sessions
 from orderkit.auth.sessions import Holder
 from orderkit.batches import in_one_transaction
+from orderkit.catalog import prices
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.errors import KeyExpired, OrderkitError
@@ -49,6 +50,8 @@ class PlaceOrder:
 
     `session_id` is whose login it came in; None for an API key's, which was asked for just before.
 
+    With a `currency` all lines are priced in that, and without one each in its product's own.
+
     With `answer_at_once` the order is answered as it is placed, and the worker charges it.
     """
 
@@ -58,6 +61,7 @@ class PlaceOrder:
     fingerprint: str
     items: tuple[Line, ...]
     payment_method: str
+    currency: str | None = None
     expected_total: int | None = None
     shipping_address: dict[str, Any] | None = None
     note: str | None = None
@@ -169,11 +173,15 @@ class Placement:
         if not members:
             return
         products = stock.lock(connection, (line.sku for one in members for line in one.items))
+        elsewhere = {line.sku for one in members if one.currency is not None for line in one.items}
+        asked = (
+            prices.of(connection, elsewhere) if elsewhere else pricing.NO_PRICES
+        )  # few ask, and the rest do not wait
         left = {sku: product.stock for sku, product in products.items()}
         placed: list[tuple[PlaceOrder, OrderSnapshot]] = []
         for one in members:
             try:
-                quote = pricing.price(one.items, products)
+                quote = pricing.price(one.items, products, one.currency, asked)
                 pricing.check_expected(quote, one.expected_total)
                 needed = pricing.needs(one.items)
                 pricing.check_stock(needed, left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from orderkit.errors import Invalid, OutOfStock, PriceChanged
@@ -37,11 +38,22 @@ class Quote:
     total: int
 
 
-def price(lines: Sequence[Line], products: Mapping[str, Any]) -> Quote:
+NO_PRICES: Mapping[tuple[str, str], int] = MappingProxyType({})
+
+
+def price(
+    lines: Sequence[Line],
+    products: Mapping[str, Any],
+    currency: str | None = None,
+    prices: Mapping[tuple[str, str], int] = NO_PRICES,
+) -> Quote:
     """Prices `lines` from `products` (rows by SKU with name, unit_price, currency).
 
-    Raises Invalid with a pointer to every line whose SKU is unknown or whose currency is not that of the first line, and
-    when the total is more than can be counted.
+    With a `currency` all in that: a product of another by its price in `prices`, minor units by SKU and currency. Without,
+    each in its own.
+
+    Raises Invalid with a pointer to every line whose SKU is unknown, that has no price in the currency asked for, whose
+    currency is not that of the first line, or that costs more than can be counted; also when the total does.
     """
     unknown = [n for n, line in enumerate(lines) if line.sku not in products]
     if unknown:
@@ -49,6 +61,15 @@ def price(lines: Sequence[Line], products: Mapping[str, Any]) -> Quote:
             "some products do not exist",
             pointers=[(f"#/items/{n}/sku", f"there is no {lines[n].sku}") for n in unknown],
         )
+    unit_prices = _own(lines, products) if currency is None else _in(currency, lines, products, prices)
+    priced = tuple(
+        PricedLine(line.sku, products[line.sku].name, line.quantity, unit_price, line.quantity * unit_price)
+        for line, unit_price in zip(lines, unit_prices, strict=True)
+    )
+    return Quote(priced, currency or products[lines[0].sku].currency, _total(priced))
+
+
+def _own(lines: Sequence[Line], products: Mapping[str, Any]) -> list[int]:
     currency = products[lines[0].sku].currency
     strange = [n for n, line in enumerate(lines) if products[line.sku].currency != currency]
     if strange:
@@ -58,17 +79,37 @@ def price(lines: Sequence[Line], products: Mapping[str, Any]) -> Quote:
                 (f"#/items/{n}/sku", f"is priced in {products[lines[n].sku].currency}, not {currency}") for n in strange
             ],
         )
-    priced = tuple(_priced(line, products[line.sku]) for line in lines)
-    total = sum(line.line_total for line in priced)
-    if total > MAX_AMOUNT:
+    return [products[line.sku].unit_price for line in lines]
+
+
+def _in(
+    currency: str, lines: Sequence[Line], products: Mapping[str, Any], prices: Mapping[tuple[str, str], int]
+) -> list[int]:
+    unit_prices: list[int] = []
+    missing: list[int] = []
+    for n, line in enumerate(lines):
+        product = products[line.sku]
+        unit_price = product.unit_price if product.currency == currency else prices.get((line.sku, currency))
+        if unit_price is None:
+            missing.append(n)
+        else:
+            unit_prices.append(unit_price)
+    if missing:
         raise Invalid(
-            "the total is more than can be counted", pointers=[("#/items", f"the total exceeds {MAX_AMOUNT}")]
+            f"some products are not sold in {currency}",
+            pointers=[(f"#/items/{n}/sku", f"{lines[n].sku} has no price in {currency}") for n in missing],
         )
-    return Quote(priced, currency, total)
+    return unit_prices
 
 
-def _priced(line: Line, product: Any) -> PricedLine:
-    return PricedLine(line.sku, product.name, line.quantity, product.unit_price, line.quantity * product.unit_price)
+def _total(lines: Sequence[PricedLine]) -> int:
+    """Their sum. Nothing overflows on the way: Python's integers have no end; what would not fit is refused here."""
+    total = sum(line.line_total for line in lines)
+    if total <= MAX_AMOUNT:  # and so is every line, as none is negative
+        return total
+    told = f"costs more than can be counted, {MAX_AMOUNT}"
+    beyond = [(f"#/items/{n}/quantity", told) for n, line in enumerate(lines) if line.line_total > MAX_AMOUNT]
+    raise Invalid("the total is more than can be counted", pointers=beyond or [("#/items", f"together {told}")])
 
 
 def check_expected(quote: Quote, expected_total: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,7 +144,7 @@ amounts = st.integers(0, 50)
 @given(st.lists(amounts, min_size=1), st.none() | amounts)
 def test_it_is_told_of_as_often_as_stock_crosses(levels: list[int], threshold: int | None) -> None:
     said = 0
-    for before, after in zip(levels, levels[1:], strict=False):
+    for before, after in pairwise(levels):
         said += len(low_stock.crossed({"A": SimpleNamespace(stock=before, low_stock_at=threshold)}, {"A": after}))
     low = [threshold is not None and level <= threshold for level in levels]
-    assert said == sum(now and not earlier for earlier, now in zip(low, low[1:], strict=False))
+    assert said == sum(now and not earlier for earlier, now in pairwise(low))
