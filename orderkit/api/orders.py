@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from orderkit import idempotency
-from orderkit.api import answers, json_body, pagination, problems
+from orderkit.api import answers, json_body, order_filters, pagination, problems
 from orderkit.api.dependencies import Running, principal, requires, runtime
+from orderkit.auth import accounts
 from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.auth.sessions import Holder
@@ -26,7 +28,6 @@ from orderkit.observability import context, metrics
 from orderkit.orders import reading
 from orderkit.orders.placement import PlaceOrder, location
 from orderkit.orders.pricing import Line
-from orderkit.orders.states import OrderStatus
 from orderkit.redaction import looks_like_card
 
 router = APIRouter(prefix="/orders", tags=["orders"])
@@ -245,27 +246,38 @@ def get_order(
     )
 
 
-@router.get("", responses={200: {"model": pagination.Page[answers.OrderAnswer]}, **problems.responses(400, 401, 422)})
+@router.get(
+    "", responses={200: {"model": pagination.Page[answers.OrderAnswer]}, **problems.responses(400, 401, 403, 422)}
+)
 def list_orders(
     caller: Reader,
     app: Running,
     paging: Annotated[pagination.Paging, Depends(pagination.paging)],
-    status: Annotated[OrderStatus | None, Query()] = None,
+    asked: Annotated[order_filters.Asked, Depends(order_filters.asked)],
 ) -> Response:
-    """Orders, newest first: one's own, or everyone's with `orders:read`."""
+    """Orders, newest first unless asked otherwise: one's own, or everyone's with `orders:read`.
+
+    A page may have fewer items than `limit` and still be followed by another: `next_cursor` tells.
+    """
+    asked.check(caller)
     everyones = caller.may("orders:read")
-    of = {"list": "orders", "user": None if everyones else str(caller.id), "status": status}
-    after = paging.after(of, reading.Position)
+    of = asked.of(caller, everyones=everyones)
+    after = paging.after(of, reading.POSITIONS[asked.sort])
+    wanted = asked.wanted if everyones else replace(asked.wanted, user_id=caller.id)
+    if asked.email is not None:
+        owner = accounts.find_by_email(app.database, asked.email)
+        if owner is None or wanted.user_id not in (None, owner.id):
+            return _page([], None)
+        wanted = replace(wanted, user_id=owner.id)
     with app.database.reading() as session:
         connection = session.connection()
         found = reading.page(
-            connection,
-            limit=paging.limit + 1,
-            user_id=None if everyones else caller.id,
-            status=status,
-            after=after,
+            connection, wanted, limit=paging.limit, sort=asked.sort, descending=asked.descending, after=after
         )
-        page = paging.page(
-            of, found, reading.position, lambda shown: answers.orders(connection, shown, to_staff=everyones)
-        )
-    return Response(json.dumps(dict(page), ensure_ascii=False), media_type="application/json")
+        items = answers.orders(connection, found.orders, to_staff=everyones)
+    return _page(items, None if found.more_after is None else paging.cursor(of, found.more_after))
+
+
+def _page(items: list[dict[str, Any]], next_cursor: str | None) -> Response:
+    content = json.dumps({"items": items, "next_cursor": next_cursor}, ensure_ascii=False)
+    return Response(content, media_type="application/json")

@@ -31,10 +31,15 @@ class Order(Table, table=True):
         CheckConstraint(f"total BETWEEN 0 AND {MAX_AMOUNT}", name="total_in_bounds"),
         CheckConstraint("length(currency) = 3", name="currency_iso"),
         CheckConstraint("version >= 1", name="version_positive"),
-        Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),  # one user's orders, newest first
-        Index("ix_orders_status_created_at", "status", "created_at", "id"),  # orders by status, newest first
-        Index("ix_orders_created_at", "created_at", "id"),  # everyone's orders, newest first
-        Index("uq_orders_number", "number", unique=True),  # the one with this number
+        # Beside each the query of `reading` that rides it; `reading.page` tells what becomes of filters that none applies.
+        Index("ix_orders_created_at", "created_at", "id"),  # orders.by_time
+        Index("ix_orders_status_created_at", "status", "created_at", "id"),  # orders.of_status_by_time
+        Index("ix_orders_user_id_created_at", "user_id", "created_at", "id"),  # orders.of_user_by_time
+        # orders.of_user_and_status_by_time
+        Index("ix_orders_user_id_status_created_at", "user_id", "status", "created_at", "id"),
+        Index("ix_orders_total", "total", "id"),  # orders.by_total
+        Index("ix_orders_user_id_total", "user_id", "total", "id"),  # orders.of_user_by_total
+        Index("uq_orders_number", "number", unique=True),  # orders.by_number
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
