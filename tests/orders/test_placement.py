@@ -10,14 +10,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event as listener
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, func, select
+from sqlmodel import Session, col, func, select
 
 from orderkit import clock, idempotency
 from orderkit.auth.models import User
+from orderkit.catalog import prices
 from orderkit.catalog.models import Product
 from orderkit.db import Database
-from orderkit.errors import Invalid, KeyExpired, KeyInUse, KeyReused, OutOfStock, PriceChanged, Unauthenticated
+from orderkit.errors import Invalid, InvalidToken, KeyExpired, KeyInUse, KeyReused, OutOfStock, PriceChanged
 from orderkit.idempotency import Abandoned, Answer, IdempotencyKey, Replay
 from orderkit.ids import new_id
 from orderkit.orders.models import Order, OrderItem
@@ -27,6 +29,7 @@ from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments.models import Payment
 from orderkit.settings import Settings
 from tests.factories import make_product, make_user
+from tests.threads import at_once
 
 
 @pytest.fixture
@@ -191,7 +194,7 @@ def test_only_the_order_of_a_vanished_account_fails(database: Database, placemen
     make_product(database, sku="TEA", stock=5)
     ghost = User(email="gone@example.com", name="gone")
     outcomes = placement.place([wanted(user), wanted(ghost), wanted(user)])
-    assert [type(one) for one in outcomes] == [OrderSnapshot, Unauthenticated, OrderSnapshot]
+    assert [type(one) for one in outcomes] == [OrderSnapshot, InvalidToken, OrderSnapshot]
     assert (count(database, Order), stock(database, "TEA")) == (2, 3)
 
 
@@ -291,3 +294,78 @@ def test_many_processes_worth_of_one_key_place_one_order(database: Database, set
         thread.join()
     assert Counter(type(one) for one in outcomes) == {OrderSnapshot: 1, KeyInUse: 19}
     assert (count(database, Order), stock(database, "TEA")) == (1, 99)
+
+
+def _price(database: Database, sku: str, currency: str, amount: int) -> None:
+    with database.transaction() as session:
+        prices.put(session, sku, currency, amount)
+
+
+def test_an_order_is_priced_in_the_currency_that_it_asks_for(
+    database: Database, placement: Placement, user: User
+) -> None:
+    make_product(database, sku="TEA", unit_price=100, currency="GBP", stock=10)
+    make_product(database, sku="THE", unit_price=7, currency="EUR", stock=10)
+    _price(database, "TEA", "EUR", 120)
+    _price(database, "TEA", "KWD", 1_234)
+    both = (Line("TEA", 2), Line("THE", 1))
+    outcomes = placement.place(
+        [
+            wanted(user, items=both, currency="EUR", expected_total=247),
+            wanted(user, currency="KWD"),
+            wanted(user, currency="GBP"),
+            wanted(user),
+            wanted(user, items=both, currency="KWD"),
+            wanted(user, currency="EUR", expected_total=100),
+        ]
+    )
+    placed = [(one.currency, one.total) for one in outcomes if isinstance(one, OrderSnapshot)]
+    assert placed == [("EUR", 247), ("KWD", 1_234), ("GBP", 100), ("GBP", 100)]
+    no_price, dearer = outcomes[4:]
+    assert isinstance(no_price, Invalid)
+    assert no_price.pointers == [("#/items/1/sku", "THE has no price in KWD")]
+    assert isinstance(dearer, PriceChanged)
+    with database.reading() as session:
+        paid_in = session.exec(select(Payment.currency, Payment.amount).order_by(col(Payment.amount))).all()
+    assert sorted(paid_in) == sorted(placed)
+    assert (stock(database, "TEA"), stock(database, "THE")) == (5, 9)
+
+
+def test_prices_are_read_once_for_a_batch_and_not_at_all_where_nobody_asks(
+    database: Database, placement: Placement, user: User
+) -> None:
+    make_product(database, sku="TEA", stock=10)
+    _price(database, "TEA", "EUR", 120)
+    asked: list[str] = []
+
+    def keep(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        asked.append(statement)
+
+    listener.listen(database.engine, "before_cursor_execute", keep)
+    placement.place([wanted(user), wanted(user)])
+    usual = [one for one in asked if "product_prices" in one]
+    placement.place([wanted(user, currency="EUR"), wanted(user), wanted(user, currency="EUR")])
+    listener.remove(database.engine, "before_cursor_execute", keep)
+    assert usual == []
+    assert len([one for one in asked if "product_prices" in one]) == 1
+
+
+def test_a_price_is_the_one_of_the_moment_at_which_the_product_was_locked(
+    database: Database, placement: Placement, user: User
+) -> None:
+    make_product(database, sku="TEA", stock=100)
+    _price(database, "TEA", "EUR", 100)
+    placed: list[Any] = []
+
+    def reprice() -> None:
+        for amount in range(101, 121):
+            _price(database, "TEA", "EUR", amount)
+
+    def buy() -> None:
+        for _ in range(20):
+            placed.extend(placement.place([wanted(user, currency="EUR")]))
+
+    at_once(reprice, buy)
+    totals = [one.total for one in placed]
+    assert totals == sorted(totals)
+    assert set(totals) <= set(range(100, 121))
