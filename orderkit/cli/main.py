@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("migrate", "Bring the database to the schema of this version."),
     "seed": ("seed", "Fill the database with a believable past."),
     "import": ("import_", "Bring in what happened elsewhere."),
+    "orders": ("orders", "Find orders and look after them."),
     "dead-letters": ("dead_letters", "See, retry and discard what could not be shipped."),
     "users": ("users", "Make, find, ban and delete accounts, and give them roles."),
     "roles": ("roles", "See and change what each role may do, and see who changed it."),
