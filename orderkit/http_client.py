@@ -54,18 +54,26 @@ async def post_json(
     session: aiohttp.ClientSession, url: str, body: Mapping[str, object], *, headers: Mapping[str, str]
 ) -> Answer | NoAnswer:
     """One POST, one answer; raises nothing but CancelledError."""
+    return await post(session, url, json.dumps(body).encode(), headers=headers)
+
+
+async def post(
+    session: aiohttp.ClientSession, url: str, content: bytes, *, headers: Mapping[str, str]
+) -> Answer | NoAnswer:
+    """Likewise, of JSON that is bytes already, as one must have them who signs them."""
+    sent = {"Content-Type": "application/json", **headers}
     try:
-        async with session.post(url, json=body, headers=headers, allow_redirects=False) as response:
-            content = await _read(response)
+        async with session.post(url, data=content, headers=sent, allow_redirects=False) as response:
+            answer = await _read(response)
             status = response.status
     except TimeoutError:  # before ClientError: aiohttp's timeouts are both
         return NoAnswer("timed out", timed_out=True)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return NoAnswer(type(error).__name__, timed_out=False)
-    if content is None:
+    if answer is None:
         return NoAnswer("answer too long", timed_out=False)
     try:
-        parsed = json.loads(content)
+        parsed = json.loads(answer)
     except (ValueError, RecursionError):
         parsed = None
     return Answer(status, parsed if isinstance(parsed, dict) else {})

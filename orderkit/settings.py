@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import hmac
 import io
 import ipaddress
 import logging
@@ -23,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from orderkit import webhook_signatures
 from orderkit.errors import ConfigurationError
 
 logging.getLogger("dotenv").setLevel(logging.ERROR)  # what it warns of is a problem here, and told as one
@@ -87,6 +90,11 @@ def _mail_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _webhook_secrets(given: SecretStr) -> SecretStr:
+    webhook_signatures.keys_of(given.get_secret_value())
+    return given
+
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -131,6 +139,13 @@ class Settings(BaseSettings):
     )
     simulator_url: Annotated[str, _url("http", "https")] = Field(
         "http://127.0.0.1:8090", description="Where the simulator listens."
+    )
+    carrier_webhook_secret: Annotated[
+        SecretStr | None, AfterValidator(lambda given: given and _webhook_secrets(given))
+    ] = Field(
+        None,
+        description="Signs the carrier's callbacks: whsec_ and base64 of 24 to 64 bytes; several by commas, of which the "
+        "simulator takes the first. Unset: development derives one from its secret key, production takes none.",
     )
     allow_test_providers: bool = Field(False, description="Lets production run on builtin or simulator providers.")
 
@@ -221,6 +236,18 @@ class Settings(BaseSettings):
     @property
     def carrier_name(self) -> Literal["builtin", "simulator"]:
         return self.carrier or self.gateway
+
+    @cached_property
+    def carrier_webhook_keys(self) -> tuple[bytes, ...]:
+        """Whose signature makes a callback the carrier's, that which signs first. None in production unless they are set.
+
+        In development API and simulator find the same one, because they share `signing_key`.
+        """
+        if self.carrier_webhook_secret is not None:
+            return webhook_signatures.keys_of(self.carrier_webhook_secret.get_secret_value())
+        if self.env == "production":
+            return ()
+        return (hmac.digest(self.signing_key.encode(), b"orderkit carrier webhook", hashlib.sha256),)
 
     @cached_property
     def signing_key(self) -> str:
@@ -337,6 +364,10 @@ def _production_problems(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "secret_key", f"ORDERKIT_SECRET_KEY is not set; {make_one}"
     elif _is_weak(secret):
         yield "secret_key", f"ORDERKIT_SECRET_KEY is weak; use at least {MIN_SECRET_CHARACTERS} random characters"
+    if settings.carrier_webhook_secret is not None:
+        for secret in settings.carrier_webhook_secret.get_secret_value().split(","):
+            if _is_weak(secret.strip().removeprefix(webhook_signatures.PREFIX)):
+                yield "carrier_webhook_secret", "ORDERKIT_CARRIER_WEBHOOK_SECRET is weak; take random bytes"
     if not settings.allow_test_providers:
         for name, value in (("gateway", settings.gateway), ("carrier", settings.carrier_name)):
             yield (

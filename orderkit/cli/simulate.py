@@ -25,4 +25,4 @@ def simulate(
 
     settings = load_settings()
     logs.configure(settings)
-    run(host, port, store or settings.home / "simulator.db")
+    run(host, port, store or settings.home / "simulator.db", settings)

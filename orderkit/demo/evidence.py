@@ -90,7 +90,7 @@ def read_ledger(ledger: Mapping[str, Any]) -> Ledger:
         captures=tuple(_money(entry) for entry in ledger["captures"]),
         refunds=tuple(_money(entry) for entry in ledger["refunds"]),
         parcels=tuple(
-            Parcel(entry["key"], entry["reference"]) for entry in ledger["bookings"] if entry["status"] == "booked"
+            Parcel(entry["key"], entry["reference"]) for entry in ledger["bookings"] if entry["status"] != "cancelled"
         ),
     )
 

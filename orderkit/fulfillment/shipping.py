@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from orderkit import retry
 from orderkit.clock import now
-from orderkit.fulfillment import booking, changes, recalling
+from orderkit.fulfillment import booking, changes, delivery, recalling
 from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Rejected
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
 from orderkit.ids import new_id
@@ -129,8 +129,9 @@ def finish(
 ) -> FulfillmentStatus | None:
     """Records what the carrier said and draws the consequence; gives the new status, None if the claim was stale.
 
-    Booked ships the order. Failed is tried again later, until the attempts are used up. Rejected is dead at once. If the
-    order was cancelled meanwhile, nothing is shipped, and the carrier is to be told.
+    Booked ships the order, and delivers it if the carrier has said so already. Failed is tried again later, until the attempts
+    are used up. Rejected is dead at once. If the order was cancelled meanwhile, nothing is shipped, and the carrier is to be
+    told.
     """
     at = now()
     locked = changes.lock(connection, claim.fulfillment_id)
@@ -172,6 +173,7 @@ def _decide(
             )
             shipped = order_changes.Change(order, OrderStatus.SHIPPED, f"booked as {tracking_number}")
             order_changes.apply(connection, [shipped], at=at)
+            delivery.catch_up(connection, order, row, at=at)
             return FulfillmentStatus.SUCCEEDED
         case Failed() if attempts < settings.carrier_attempts:
             status = changes.moved(row.status, FulfillmentStatus.RETRYING)

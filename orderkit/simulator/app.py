@@ -7,6 +7,7 @@
 | POST /refunds `{charge,amount,currency}` | the refund's | 200 refunded with `reference`, 402 refused with `code` |
 | POST /bookings `{order_id,address,amount,currency}` | the shipment's | 200 booked with `reference`, 4xx rejected |
 | POST /bookings/cancel `{}` | the booking's | 200 cancelled |
+| POST /deliveries `{key}` or `{tracking_number}` | | reports the parcel delivered; what the API answered |
 | GET /ledger | | `{"captures","refunds","bookings"}`: what was really done, oldest first |
 | POST /behavior `{target,mode,count}` · DELETE /behavior | | the next calls misbehave · heals |
 | GET /health | | 200 |
@@ -30,9 +31,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from orderkit.simulator import carrier, provider
+from orderkit.settings import Settings
+from orderkit.simulator import carrier, deliveries, provider
 from orderkit.simulator.misbehaviour import SLOW_S, HangUp, Misbehaviour, TransportAware, hold
-from orderkit.simulator.requests import Asked, Behavior, Booking, Cancellation, Charge, Refund, Target, Void
+from orderkit.simulator.requests import Asked, Behavior, Booking, Cancellation, Charge, Delivery, Refund, Target, Void
 from orderkit.simulator.store import Act, Store
 from orderkit.simulator.verdicts import SERVER_ERROR, Verdict
 
@@ -45,17 +47,20 @@ LEDGER = {
     " WHERE status = 'captured' ORDER BY rowid",
     "refunds": "SELECT key, reference, amount, currency, status, charge, at FROM refunds"
     " WHERE status = 'refunded' ORDER BY rowid",
-    "bookings": "SELECT key, reference, amount, currency, status, order_id, at FROM bookings"
-    " WHERE reference IS NOT NULL ORDER BY rowid",
+    "bookings": "SELECT b.key, reference, amount, currency, CASE WHEN status = 'booked' AND d.key IS NOT NULL"
+    " THEN 'delivered' ELSE status END AS status, order_id, b.at"
+    " FROM bookings b LEFT JOIN deliveries d ON d.key = b.key WHERE reference IS NOT NULL ORDER BY b.rowid",
 }
 
 
-def create_simulator(store_path: Path) -> Starlette:
+def create_simulator(store_path: Path, settings: Settings) -> Starlette:
     """The simulator with its store in `store_path`; whoever serves it sets `state.draining` when it is to end.
+
+    The settings say where the API is that hears of deliveries, and what signs them.
 
     Raises ConfigurationError when the store cannot be kept there.
     """
-    simulator = _Simulator(Store(store_path))
+    simulator = _Simulator(Store(store_path), settings)
     app = TransportAware(
         routes=[
             Route("/charges", simulator.charge, methods=["POST"]),
@@ -63,6 +68,7 @@ def create_simulator(store_path: Path) -> Starlette:
             Route("/refunds", simulator.refund, methods=["POST"]),
             Route("/bookings", simulator.book, methods=["POST"]),
             Route("/bookings/cancel", simulator.cancel, methods=["POST"]),
+            Route("/deliveries", simulator.deliver, methods=["POST"]),
             Route("/ledger", simulator.ledger, methods=["GET"]),
             Route("/behavior", simulator.misbehave, methods=["POST"]),
             Route("/behavior", simulator.heal, methods=["DELETE"]),
@@ -76,9 +82,10 @@ def create_simulator(store_path: Path) -> Starlette:
 
 
 class _Simulator:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self.draining = asyncio.Event()
         self._store = store
+        self._settings = settings
         self._misbehaviour = Misbehaviour()
 
     @asynccontextmanager
@@ -109,6 +116,21 @@ class _Simulator:
     async def cancel(self, request: Request) -> Response:
         key, _ = await _read(request, Cancellation)
         return await self._play(request, "carrier", lambda store: carrier.cancel(store, key))
+
+    async def deliver(self, request: Request) -> Response:
+        """Reports a delivery and answers what came back. A forged one delivers nothing."""
+        asked = Delivery.model_validate_json(await request.body())
+        keys = await asyncio.to_thread(
+            lambda: self._settings.carrier_webhook_keys
+        )  # development may read it from a file
+        if not keys:
+            raise HTTPException(
+                409, "there is nothing to sign with; set ORDERKIT_CARRIER_WEBHOOK_SECRET, as for the API"
+            )
+        delivered = await self._store.run(lambda store: deliveries.deliver(store, asked))
+        if isinstance(delivered, Verdict):
+            return _answer(delivered)
+        return JSONResponse(await deliveries.report(delivered, asked, key=keys[0], api=self._settings.public_url))
 
     async def ledger(self, _request: Request) -> Response:
         return Response(await self._store.run(_ledger), media_type="application/json")

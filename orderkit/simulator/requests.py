@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from orderkit.money import MAX_AMOUNT, is_currency
 
@@ -14,6 +15,22 @@ def _currency(code: str) -> str:
     if not is_currency(code):
         raise ValueError("is not an ISO 4217 currency")
     return code
+
+
+def _on_this_machine(url: str) -> str:
+    """Whoever can reach the simulator could have it knock at doors that they cannot reach themselves."""
+    try:
+        parts = urlsplit(url)
+        good = (
+            parts.scheme in ("http", "https")
+            and parts.hostname in ("127.0.0.1", "::1", "localhost")
+            and parts.port != 0
+        )
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("is not a URL on this machine")
+    return url
 
 
 Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
@@ -55,6 +72,28 @@ class Booking(Asked):
 
 class Cancellation(Asked):
     """Of the booking whose key the request carries."""
+
+
+class Delivery(Asked):
+    """Of the booking with this key, or with this tracking number. How it is to be reported, and how badly.
+
+    `times` reports, all at once and alike; signed `skew_s` seconds off the time, or with `forge` by a stranger. `id` is the
+    webhook-id, the same for every report of a booking unless told otherwise. `url`: instead of the API of the settings.
+    """
+
+    key: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
+    tracking_number: Text | None = None
+    url: Annotated[str, AfterValidator(_on_this_machine)] | None = None
+    id: Annotated[str, Field(pattern=r"^[\x21-\x2d\x2f-\x7e]{1,255}$")] | None = None
+    times: Annotated[int, Field(ge=1, le=100)] = 1
+    skew_s: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    forge: bool = False
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.key is None) == (self.tracking_number is None):
+            raise ValueError("give the key or the tracking_number")
+        return self
 
 
 Target = Literal["gateway", "carrier"]

@@ -52,6 +52,11 @@ CREATE TABLE IF NOT EXISTS bookings (
     at TEXT NOT NULL,
     CHECK (status = 'cancelled' OR reference IS NOT NULL)
 );
+-- What is said to be delivered, and since when.
+CREATE TABLE IF NOT EXISTS deliveries (
+    key TEXT PRIMARY KEY REFERENCES bookings (key),
+    at TEXT NOT NULL
+);
 -- Calls that were failed on purpose, by key: some fail only so many times.
 CREATE TABLE IF NOT EXISTS failures (
     operation TEXT NOT NULL CHECK (operation IN ('charge', 'book')),

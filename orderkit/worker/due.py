@@ -24,6 +24,7 @@ from orderkit.auth import api_keys, directory, mails, sessions
 from orderkit.auth.models import AccountMail
 from orderkit.breaker import Breaker
 from orderkit.clock import now
+from orderkit.events import receipts
 from orderkit.fulfillment.models import Fulfillment
 from orderkit.orders import erasure
 from orderkit.payments.models import Payment, Refund
@@ -168,6 +169,7 @@ class Due:
             (mails.forget, at - mails.KEPT),
             (sessions.forget, at),
             (api_keys.forget, at - api_keys.KEPT),
+            (receipts.forget, at - receipts.KEPT),
         ):
             with self._database.transaction() as session:
                 forgotten = forget(session.connection(), before=before, limit=FORGET_AT_ONCE)

@@ -17,6 +17,7 @@ from orderkit.http_client import open_session
 from orderkit.serving import listen
 from orderkit.simulator import app as simulator_app
 from orderkit.simulator.app import create_simulator
+from orderkit.settings import Settings
 
 PATIENT_S = 15.0
 IMPATIENT_S = 0.5
@@ -52,10 +53,15 @@ class Simulator:
 
 
 @pytest.fixture
-def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+def simulator_settings(tmp_path: Path) -> Settings:
+    return Settings(_env_file=None, home=tmp_path / "home")
+
+
+@pytest.fixture
+def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulator_settings: Settings) -> Iterator[Simulator]:
     """A simulator whose slow answers take 0.2 s."""
     monkeypatch.setattr(simulator_app, "SLOW_S", 0.2)
-    app = create_simulator(tmp_path / "simulator.db")
+    app = create_simulator(tmp_path / "simulator.db", simulator_settings)
     with listen("127.0.0.1", 0) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5))

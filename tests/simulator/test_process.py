@@ -25,6 +25,7 @@ from orderkit.ids import new_id
 from orderkit.payments.gateways import Captured, Refunded, Unknown, Voided
 from orderkit.payments.gateways.simulator import SimulatorGateway
 from orderkit.serving import listen, serve_until_signalled
+from orderkit.settings import Settings
 from orderkit.simulator import server
 from orderkit.simulator.app import create_simulator
 
@@ -33,8 +34,9 @@ pytestmark = pytest.mark.integration
 T = TypeVar("T")
 RUN = """
 import pathlib, sys
+from orderkit.settings import load_settings
 from orderkit.simulator.server import run
-run("127.0.0.1", int(sys.argv[1]), pathlib.Path(sys.argv[2]))
+run("127.0.0.1", int(sys.argv[1]), pathlib.Path(sys.argv[2]), load_settings())
 """
 
 
@@ -207,14 +209,14 @@ def test_a_port_that_is_taken_and_a_store_that_cannot_be_are_told_in_one_line(tm
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(Unavailable, match=r"cannot listen on .* in use"),
     ):
-        server.run("127.0.0.1", taken.getsockname()[1], tmp_path / "simulator.db")
+        server.run("127.0.0.1", taken.getsockname()[1], tmp_path / "simulator.db", Settings())
     assert not (tmp_path / "simulator.db").exists()
     with pytest.raises(ConfigurationError, match="cannot listen on"):
         listen("127.0.0.1", 70_000)
     (tmp_path / "not-a-database").write_bytes(b"x" * 4096)
     for path in (tmp_path / "not-a-database", tmp_path / "not-a-database" / "store.db", tmp_path):
         with pytest.raises(ConfigurationError, match="cannot keep the simulator's store"):
-            create_simulator(path)
+            create_simulator(path, Settings())
 
 
 def test_an_app_that_does_not_start_is_told(caplog: pytest.LogCaptureFixture) -> None:
