@@ -84,9 +84,11 @@ def ship(
     """A locked order goes out without the carrier: whatever is under way for it is stopped, and its dead letter closed.
 
     The carrier is told to forget what it may have booked. Raises IllegalTransition unless the order is paid, and Conflict
-    while a worker is asking the carrier.
+    while a worker is asking the carrier, or when all its money is promised back.
     """
     states.check(order.status, OrderStatus.SHIPPED)
+    if 0 < order.total == order.refunded:
+        raise Conflict("all that was paid is on its way back; there is nothing to ship")
     at = now()
     fulfillment = _locked(connection, order.id) or _closed_before_it_began(connection, order.id, at)
     if fulfillment is not None and fulfillment.status == FulfillmentStatus.RUNNING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Recalled, 
 from orderkit.fulfillment.models import Fulfillment
 from orderkit.fulfillment.shipping import Claim
 from orderkit.ids import new_id
-from orderkit.orders import cancellation
+from orderkit.orders import cancellation, refunds
 from orderkit.orders.models import OrderHistory
 from orderkit.orders.settlement import Settle, Settled, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
@@ -245,6 +246,14 @@ def test_shipping_by_hand_is_refused_while_the_carrier_is_asked(shop: Shop) -> N
     assert shop.history(queued.order_id) == ["pending", "paid", "shipped"]
 
 
+def test_what_is_all_to_be_paid_back_is_not_shipped_by_hand(shop: Shop) -> None:
+    order = shop.paid()
+    with shop.database.transaction() as session:
+        refunds.request(session.connection(), order.id, reason="not wanted")
+    with pytest.raises(Conflict):
+        change(shop, order, SHIPPED)
+
+
 @pytest.mark.parametrize("wanted", ["pending", "paid", "payment_failed", "refunded"])
 def test_what_follows_from_money_is_not_done_by_hand(shop: Shop, wanted: str) -> None:
     with pytest.raises(IllegalTransition):
@@ -381,4 +390,4 @@ def test_every_version_of_an_order_has_a_row_of_history_and_an_event_but_the_fir
     assert [row.version for row in rows] == list(range(1, shop.order(queued.order_id).version + 1))
     assert len(shop.events(queued.order_id)) == len(rows) - 1
     assert all(row.reason for row in rows)
-    assert all(before.to_status == after.from_status for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before.to_status == after.from_status for before, after in itertools.pairwise(rows))
