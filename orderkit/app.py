@@ -31,6 +31,7 @@ from orderkit.api import (
     orders,
     problems,
     products,
+    refunds,
     roles,
     tokens,
     users,
@@ -56,6 +57,7 @@ Every error is `application/problem+json` with a stable `code`, explained under 
 # Orders first: routes are tried in turn, and it is orders that come by the thousand.
 ROUTERS = (
     orders.router,
+    refunds.router,
     order_changes.router,
     products.router,
     tokens.router,

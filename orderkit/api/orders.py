@@ -39,14 +39,14 @@ _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 
 
-def _no_card_number(text: str) -> str:
+def no_card_number(text: str) -> str:
     if looks_like_card(text):
         raise ValueError("looks like a card number; never send one here")
     return text
 
 
-Label = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_no_card_number)]
-LabelText = Annotated[str, Field(max_length=500), AfterValidator(_no_card_number)]
+Label = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(no_card_number)]
+LabelText = Annotated[str, Field(max_length=500), AfterValidator(no_card_number)]
 Short = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -87,7 +87,7 @@ class OrderIn(json_body.Body):
     payment_method: Annotated[str, Field(min_length=1, max_length=64)]
     expected_total: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | None = None
     shipping_address: AddressIn | None = None
-    note: Annotated[str, Field(max_length=1000), AfterValidator(_no_card_number)] | None = None
+    note: Annotated[str, Field(max_length=1000), AfterValidator(no_card_number)] | None = None
     metadata: Annotated[dict[Label, LabelText], Field(max_length=20)] | None = None
 
     def address(self) -> dict[str, Any] | None:
