@@ -102,6 +102,7 @@ class DeadLetter(Table, table=True):
             postgresql_where=_OPEN,
             sqlite_where=_OPEN,
         ),
+        Index("ix_dead_letters_order_id", "order_id"),  # the story of an order
         Index("ix_dead_letters_created_at", "created_at", "id"),  # all letters, newest first
         Index(
             "ix_dead_letters_open", "created_at", "id", postgresql_where=_OPEN, sqlite_where=_OPEN

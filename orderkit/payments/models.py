@@ -71,6 +71,9 @@ class PaymentAttempt(Table, table=True):
     """One call to the provider about a payment: what was asked, what came back, how long it took."""
 
     __tablename__ = "payment_attempts"
+    __table_args__ = (
+        Index("ix_payment_attempts_payment_id", "payment_id", "started_at", "id"),  # the story of an order
+    )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     payment_id: UUID = Field(foreign_key="payments.id")
