@@ -163,6 +163,32 @@ def in_use() -> KeyInUse:
     )
 
 
+def once(
+    connection: Connection,
+    claimed: Claim,
+    act: Callable[[], Answer],
+    *,
+    at: datetime,
+    lease: timedelta,
+    ttl: timedelta,
+    location: Callable[[UUID], str],
+) -> Replay:
+    """Does `act` and stores its answer, both in this transaction, unless the key was used before: then what `judge` says.
+
+    For acts that need one transaction and no more, so that a key that is there has its answer.
+    """
+    row = claim(connection, [claimed], at=at, lease=lease).get(claimed.id)
+    if row is None:  # whoever held the key gave it up between the two statements
+        raise in_use()
+    if row.resource_id != claimed.resource_id:
+        found = judge(row, claimed.fingerprint, at=at, ttl=ttl, location=location)
+        assert isinstance(found, Replay)  # noqa: S101 - see above
+        return found
+    answer = act()
+    store(connection, {claimed.id: answer})
+    return Replay(claimed.resource_id, answer, replayed=False)
+
+
 def release(connection: Connection, ids: Collection[KeyId]) -> None:
     """Gives up claims of this transaction whose requests came to nothing, so that the keys are not used up.
 

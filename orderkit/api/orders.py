@@ -23,7 +23,7 @@ from orderkit.auth.sessions import Holder
 from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound
 from orderkit.idempotency import Replay
 from orderkit.ids import new_id
-from orderkit.money import MAX_AMOUNT
+from orderkit.money import MAX_AMOUNT, is_currency
 from orderkit.observability import context, metrics
 from orderkit.orders import reading
 from orderkit.orders.placement import PlaceOrder, location
@@ -43,6 +43,12 @@ def no_card_number(text: str) -> str:
     if looks_like_card(text):
         raise ValueError("looks like a card number; never send one here")
     return text
+
+
+def _currency(code: str) -> str:
+    if not is_currency(code):
+        raise ValueError("is not an ISO 4217 currency that one can pay with, such as GBP")
+    return code
 
 
 Label = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(no_card_number)]
@@ -65,7 +71,10 @@ class AddressIn(json_body.Body):
 
 
 class OrderIn(json_body.Body):
-    """`expected_total`, in minor units, makes the order fail rather than cost something else."""
+    """`expected_total`, in minor units, makes the order fail rather than cost something else.
+
+    With a `currency` all lines are priced in it; without one, each in its product's own, which must be the same.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -85,6 +94,7 @@ class OrderIn(json_body.Body):
 
     items: Annotated[list[LineIn], Field(min_length=1, max_length=100)]
     payment_method: Annotated[str, Field(min_length=1, max_length=64)]
+    currency: Annotated[str, Field(min_length=3, max_length=3), AfterValidator(_currency)] | None = None
     expected_total: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | None = None
     shipping_address: AddressIn | None = None
     note: Annotated[str, Field(max_length=1000), AfterValidator(no_card_number)] | None = None
@@ -150,6 +160,7 @@ async def place_order(
             fingerprint=idempotency.fingerprint("POST", request.scope["path"], body),
             items=tuple(Line(line.sku, line.quantity) for line in wanted.items),
             payment_method=wanted.payment_method,
+            currency=wanted.currency,
             expected_total=wanted.expected_total,
             shipping_address=wanted.address(),
             note=wanted.note,

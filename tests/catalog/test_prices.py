@@ -80,7 +80,7 @@ def test_two_who_price_it_at_once_both_do(database: Database) -> None:
         with database.transaction() as session:
             prices.put(session, sku, "EUR", amount)
 
-    at_once(*[lambda amount=amount: put(amount) for amount in range(8)])  # type: ignore[misc]
+    at_once(*[lambda amount=amount: put(amount) for amount in range(8)])
     with database.reading() as session:
         [amount] = prices.of(session.connection(), [sku]).values()
     assert amount in range(8)
