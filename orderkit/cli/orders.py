@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+Named = Annotated[str, typer.Argument(metavar="ORDER", help="Number or id of the order, as `list` shows them.")]
 
 
 @app.callback()
@@ -63,6 +65,66 @@ def list_(
     printing.table(("number", "id", "status", "total", "currency", "created_at", "user_id"), rows)
     if found.more_after is not None:
         typer.echo(f"there are more: add --after {found.more_after.id}", err=True)
+
+
+@app.command(epilog="Example: orderkit orders refund 1001 --amount 500 --reason 'arrived broken' --yes")
+def refund(
+    order: Named,
+    amount: Annotated[
+        int | None, typer.Option(min=1, max=2**53 - 1, help="In minor units of its currency; else all that is left.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; the order's owner may read it.")] = "refunded by the shop",
+    restock: Annotated[
+        bool, typer.Option("--restock", help="The goods come back into stock too, where all that is left is refunded.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False,
+    json_: Json = False,
+) -> None:
+    """Give money back. Each call is a refund of its own, and the worker has it paid."""
+    from dataclasses import asdict
+
+    from orderkit import money
+    from orderkit.errors import Invalid
+    from orderkit.orders import refunds
+    from orderkit.redaction import looks_like_card
+
+    if not reason.strip() or len(reason) > 200 or not reason.isprintable() or looks_like_card(reason):
+        raise Invalid("a reason is one line of 1 to 200 characters, and never a card number")
+    with opened_database() as database:
+        order_id = _named(database, order)
+        if not yes and not sys.stdin.isatty():
+            raise Invalid("this pays money back; if it is meant, add --yes")
+        if not yes:
+            what = "all that is left" if amount is None else f"{amount} in minor units"
+            typer.confirm(f"Refund {what} of order {order}?", abort=True, err=True)
+        with database.transaction() as session:
+            made = refunds.request(session.connection(), order_id, amount=amount, reason=reason, restock=restock)
+    if json_:
+        printing.as_json(asdict(made) | {"lines": [one._asdict() for one in made.lines]})
+        return
+    given = money.to_text(made.amount, made.currency)
+    typer.echo(f"refund {made.id} of order {order}: {given} is on its way; the worker has it paid within moments")
+
+
+def _named(database: Database, order: str) -> UUID:
+    """The id of the order with this number or id. Raises Invalid for what is neither, NotFound where there is none."""
+    from orderkit.errors import Invalid, NotFound
+    from orderkit.orders import reading
+
+    with database.reading() as session:
+        if order.isascii() and order.isdigit() and int(order) < 2**63:
+            found = reading.page(session.connection(), reading.Wanted(number=int(order)), limit=1).orders
+            order_id = found[0].id if found else None
+        else:
+            try:
+                wanted = UUID(order)
+            except ValueError:
+                raise Invalid(f"{order} is neither the number nor the id of an order") from None
+            known = reading.find(session.connection(), wanted)
+            order_id = known.id if known else None
+    if order_id is None:
+        raise NotFound(f"there is no order {order}; see: orderkit orders list")
+    return order_id
 
 
 def _wanted(database: Database, status: str | None, email: str | None, number: int | None) -> Wanted:
