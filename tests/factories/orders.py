@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from sqlalchemy import Connection
 
 from orderkit.auth.models import User
 from orderkit.db import Database
 from orderkit.ids import new_id
+from orderkit.orders.models import Order
 from orderkit.orders.placement import Placement, PlaceOrder
 from orderkit.orders.pricing import Line
 from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.payments.models import Payment
+from orderkit.rows import insert_rows
 from orderkit.settings import Settings
 
 
@@ -37,3 +43,43 @@ def place_order(
         raise outcome
     assert isinstance(outcome, OrderSnapshot)
     return outcome
+
+
+def insert_orders(connection: Connection, orders: Sequence[dict[str, Any]]) -> None:
+    """Orders in bulk, without lines, each with a payment that was taken elsewhere.
+
+    Each is given `id`, `user_id`, `status`, `total`, `created_at` and, if it likes, `currency` and `number`.
+    """
+    rows = [
+        {
+            "id": one["id"],
+            "user_id": one["user_id"],
+            "idempotency_key": one["id"].hex,
+            "status": one["status"],
+            "currency": one.get("currency", "GBP"),
+            "total": one["total"],
+            "number": one.get("number"),
+            "version": 1,
+            "created_at": one["created_at"],
+            "updated_at": one["created_at"],
+        }
+        for one in orders
+    ]
+    insert_rows(connection, Order, rows)
+    payments = [
+        {
+            "id": new_id(),
+            "order_id": row["id"],
+            "status": "imported",
+            "method": "imported",
+            "amount": row["total"],
+            "currency": row["currency"],
+            "refunded": 0,
+            "attempts": 0,
+            "run_at": row["created_at"],
+            "created_at": row["created_at"],
+            "updated_at": row["created_at"],
+        }
+        for row in rows
+    ]
+    insert_rows(connection, Payment, payments)
