@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlmodel import col, select
 
+from orderkit import clock
 from orderkit.auth.models import User
 from orderkit.db import Database
+from orderkit.events.models import OutboxEvent
 from orderkit.inventory.models import StockMovement
 from tests.client import Client
-from tests.factories import make_product
+from tests.factories import make_product, make_user
 
 TEA = {"sku": "TEA-001", "name": "Assam tea, 250 g", "unit_price": 1999, "currency": "GBP", "stock": 5}
 
@@ -129,7 +132,11 @@ def test_twenty_movements_at_once_all_count(api: Client, staff: dict[str, str], 
     [
         ("POST", "/products", TEA),
         ("PATCH", "/products/OLD", {"name": "x"}),
+        ("PATCH", "/products/OLD", {"low_stock_at": 5}),
         ("POST", "/products/OLD/stock", {"delta": 1, "reason": "x"}),
+        ("GET", "/products/OLD/movements", None),
+        ("PUT", "/products/OLD/prices/EUR", {"unit_price": 1}),
+        ("DELETE", "/products/OLD/prices/EUR", None),
     ],
 )
 def test_changing_is_for_staff(
@@ -147,3 +154,150 @@ def test_what_is_not_there_is_not_found(api: Client, staff: dict[str, str]) -> N
     assert api.get("/products/NONE").code == "not_found"
     assert api.patch("/products/NONE", {"name": "x"}, staff).code == "not_found"
     assert api.post("/products/NONE/stock", {"delta": 1, "reason": "x"}, staff).code == "not_found"
+    assert api.get("/products/NONE/movements", staff).code == "not_found"
+
+
+# ── low stock ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_threshold_is_set_and_taken_away(api: Client, staff: dict[str, str], database: Database) -> None:
+    make_product(database, sku="TEA", name="Tea", stock=3)
+    assert api.get("/products/TEA").json()["low_stock_at"] is None
+    assert api.patch("/products/TEA", {"low_stock_at": 0}, staff).json()["low_stock_at"] == 0
+    changed = api.patch("/products/TEA", {"name": "Chai"}, staff).json()
+    assert (changed["name"], changed["low_stock_at"]) == ("Chai", 0)
+    assert api.patch("/products/TEA", {"low_stock_at": None}, staff).json()["low_stock_at"] is None
+
+
+@pytest.mark.parametrize("threshold", [-1, 2**53, True, "5", 5.0])
+def test_a_threshold_is_a_number_of_pieces(
+    api: Client, staff: dict[str, str], database: Database, threshold: Any
+) -> None:
+    make_product(database, sku="TEA")
+    answer = api.patch("/products/TEA", {"low_stock_at": threshold}, staff)
+    assert (answer.status, answer.pointers) == (422, ["#/low_stock_at"])
+
+
+@pytest.mark.parametrize("field", ["name", "unit_price"])
+def test_what_every_product_has_cannot_be_taken_away(
+    api: Client, staff: dict[str, str], database: Database, field: str
+) -> None:
+    make_product(database, sku="TEA")
+    assert api.patch("/products/TEA", {field: None}, staff).pointers == [f"#/{field}"]
+
+
+def test_an_order_that_takes_stock_to_its_threshold_is_told_of(
+    api: Client, staff: dict[str, str], customer: dict[str, str], database: Database
+) -> None:
+    make_product(database, sku="TEA", stock=6)
+    api.patch("/products/TEA", {"low_stock_at": 5}, staff)
+    ordered = {"items": [{"sku": "TEA", "quantity": 1}], "payment_method": "pm_card_visa"}
+    for key in "ab":
+        assert api.post("/orders", ordered, customer | {"Idempotency-Key": key}).status == 201
+    with database.reading() as session:
+        told = session.scalars(select(OutboxEvent).where(OutboxEvent.type == "product.low_stock")).all()
+    assert [(one.order_id, one.payload) for one in told] == [(None, {"sku": "TEA", "stock": 5, "threshold": 5})]
+
+
+# ── movements ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+MOVE = {"delta": 4, "reason": "delivery"}
+
+
+def test_movements_are_listed_newest_first(api: Client, staff: dict[str, str], admin: User, database: Database) -> None:
+    make_product(database, sku="OTHER", stock=9)
+    make_product(database, sku="TEA", stock=5)
+    api.post("/products/TEA/stock", MOVE, staff)
+    listed = api.get("/products/TEA/movements", staff).json()
+    assert [(one["delta"], one["reason"], one["author_id"]) for one in listed["items"]] == [
+        (4, "delivery", str(admin.id)),
+        (5, "opening stock", None),
+    ]
+    assert listed["items"][0].keys() == {"id", "delta", "reason", "author_id", "created_at"}
+    assert listed["items"][0]["created_at"].endswith("Z")
+    assert listed["next_cursor"] is None
+
+
+def test_movements_of_one_instant_are_paged_without_a_gap_while_more_come(
+    api: Client, staff: dict[str, str], database: Database
+) -> None:
+    for sku in ("TEA", "POT"):
+        make_product(database, sku=sku, stock=0)
+    at = clock.now()
+    with database.transaction() as session:
+        session.add_all(StockMovement(sku="TEA", delta=n, reason="count", created_at=at) for n in range(1, 26))
+    seen: list[int] = []
+    cursor = ""
+    while cursor is not None:
+        page = api.get(f"/products/TEA/movements?limit=4{cursor and f'&cursor={cursor}'}", staff).json()
+        seen += [one["delta"] for one in page["items"]]
+        api.post("/products/TEA/stock", {"delta": 100, "reason": "meanwhile"}, staff)
+        last, cursor = cursor, page["next_cursor"]
+    assert seen == list(range(25, 0, -1))
+    assert api.get(f"/products/POT/movements?limit=4&cursor={last}", staff).code == "cursor_invalid"
+
+
+def test_a_movement_that_is_repeated_under_its_key_moves_once(
+    api: Client, staff: dict[str, str], admin: User, database: Database
+) -> None:
+    make_product(database, sku="TEA", stock=0)
+    keyed = staff | {"Idempotency-Key": "one"}
+    first = api.post("/products/TEA/stock", MOVE, keyed)
+    api.post("/products/TEA/stock", MOVE, staff)
+    again = api.post("/products/TEA/stock", dict(reversed(MOVE.items())), keyed)
+    assert (first.status, first.json()["stock"]) == (200, 4)
+    assert "idempotent-replayed" not in first.headers
+    assert (again.status, again.body, again.headers["idempotent-replayed"]) == (200, first.body, "true")
+    assert movements(database, "TEA") == [(4, "delivery", admin.id)] * 2
+
+
+def test_a_key_is_for_one_movement_of_one_product_by_one_person(
+    api: Client, staff: dict[str, str], database: Database
+) -> None:
+    for sku in ("TEA", "POT"):
+        make_product(database, sku=sku, stock=0)
+    key = {"Idempotency-Key": "one"}
+    assert api.post("/products/TEA/stock", MOVE, staff | key).status == 200
+    for path, body in [("/products/TEA/stock", MOVE | {"delta": 5}), ("/products/POT/stock", MOVE)]:
+        other = api.post(path, body, staff | key)
+        assert (other.status, other.code) == (422, "idempotency_key_reused")
+    colleague = api.token(make_user(database, role="operations"))
+    assert api.post("/products/TEA/stock", MOVE, colleague | key).json()["stock"] == 8
+    assert api.get("/products/POT").json()["stock"] == 0
+
+
+def test_a_refused_movement_does_not_use_its_key_up(api: Client, staff: dict[str, str], database: Database) -> None:
+    make_product(database, sku="TEA", stock=0)
+    taking, keyed = {"delta": -1, "reason": "broken"}, staff | {"Idempotency-Key": "one"}
+    assert api.post("/products/TEA/stock", taking, keyed).code == "conflict"
+    assert api.post("/products/NONE/stock", MOVE, keyed).code == "not_found"
+    api.post("/products/TEA/stock", MOVE, staff)
+    assert api.post("/products/TEA/stock", taking, keyed).json()["stock"] == 3
+
+
+def test_a_key_that_nobody_could_mean_is_refused(api: Client, staff: dict[str, str], database: Database) -> None:
+    make_product(database, sku="TEA", stock=0)
+    for headers in [{"Idempotency-Key": ""}, {"Idempotency-Key": '"a'}, {"Idempotency-Key": "x" * 256}]:
+        assert api.post("/products/TEA/stock", MOVE, staff | headers).code == "idempotency_key_malformed"
+    assert api.get("/products/TEA").json()["stock"] == 0
+
+
+def test_an_old_key_is_expired_and_says_where_the_movements_are(
+    api: Client, staff: dict[str, str], admin: User, database: Database
+) -> None:
+    make_product(database, sku="A B", stock=0)
+    api.post("/products/A%20B/stock", MOVE, staff | {"Idempotency-Key": "one"})
+    with clock.moved(timedelta(days=31)):
+        late = api.post("/products/A%20B/stock", MOVE, api.token(admin) | {"Idempotency-Key": "one"})
+    assert (late.status, late.code) == (409, "idempotency_key_expired")
+    assert late.headers["location"] == "/products/A%20B/movements"
+
+
+def test_one_key_many_times_at_once_moves_once(api: Client, staff: dict[str, str], database: Database) -> None:
+    make_product(database, sku="TEA", stock=0)
+    keyed = staff | {"Idempotency-Key": "one"}
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(lambda _: api.post("/products/TEA/stock", MOVE, keyed), range(20)))
+    assert {(answer.status, answer.body) for answer in answers} == {(200, answers[0].body)}
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    assert api.get("/products/TEA").json()["stock"] == 4
