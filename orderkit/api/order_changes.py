@@ -11,16 +11,17 @@ from fastapi import APIRouter, Depends, Header, Response
 from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import Connection
 
-from orderkit.api import answers, problems
+from orderkit.api import answers, problems, timeline
 from orderkit.api.dependencies import Running, requires
 from orderkit.api.json_body import Body, OneLine, StrictRoute
-from orderkit.api.orders import AddressIn
+from orderkit.api.orders import AddressIn, Reader
+from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import OWN_ORDERS
-from orderkit.errors import PreconditionRequired
+from orderkit.errors import NotFound, PreconditionRequired
 from orderkit.fulfillment import by_hand
 from orderkit.observability import context
-from orderkit.orders import cancellation, editing
+from orderkit.orders import cancellation, editing, reading
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.redaction import looks_like_card
@@ -153,6 +154,28 @@ def cancel_order(order_id: UUID, app: Running, caller: Canceller, body: Cancella
             request_id=context.request_id(),
         )
         return _answer(connection, order, to_staff=staff)
+
+
+@router.get("/{order_id}/timeline", responses=problems.responses(400, 401, 403, 404, 422, 503))
+def get_timeline(
+    order_id: UUID, caller: Reader, app: Running, paging: Annotated[Paging, Depends(paging)]
+) -> Page[timeline.TimelineItem]:
+    """The story of an order, oldest first, to its owner and to staff: every change, every call to provider and carrier,
+    every refund and delivery, in sentences.
+    """
+    to_staff = caller.may("orders:read")
+    of = {"list": "timeline", "order": str(order_id), "to_staff": to_staff}
+    after = paging.after(of, timeline.Position)
+    with app.database.reading() as session:
+        connection = session.connection()
+        order = reading.find(connection, order_id)
+        if order is None or not (to_staff or order.user_id == caller.id):
+            raise NotFound(f"there is no order {order_id}")
+        found = timeline.page(connection, order, limit=paging.limit, to_staff=to_staff, after=after)
+    return Page(
+        items=[timeline.TimelineItem.model_validate(one) for one in found.items],
+        next_cursor=found.more_after and paging.cursor(of, found.more_after),
+    )
 
 
 def _answer(connection: Connection, order: OrderSnapshot, *, to_staff: bool) -> Response:
