@@ -89,9 +89,11 @@ def change(session: Session, sku: str, **values: Unpack[Changes]) -> Product:
     return product
 
 
-def page(session: Session, *, limit: int, after: str | None = None) -> Sequence[Product]:
-    """At most `limit` products by SKU, those after `after`."""
+def page(session: Session, *, limit: int, after: str | None = None, low: bool = False) -> Sequence[Product]:
+    """At most `limit` products by SKU, those after `after`; with `low`, of those whose stock is at its threshold or below."""
     query = select(Product).order_by(_products.c.sku).limit(limit)
     if after is not None:
         query = query.where(_products.c.sku > after)
+    if low:
+        query = query.where(_products.c.stock <= _products.c.low_stock_at)
     return session.scalars(query).all()

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("import_", "Bring in what happened elsewhere."),
     "orders": ("orders", "Find orders and look after them."),
     "dead-letters": ("dead_letters", "See, retry and discard what could not be shipped."),
+    "stock": ("stock", "See what is left and why, and record receipts and adjustments."),
     "users": ("users", "Make, find, ban and delete accounts, and give them roles."),
     "roles": ("roles", "See and change what each role may do, and see who changed it."),
     "keys": ("keys", "Replace the keys that sign access tokens."),

@@ -227,7 +227,7 @@ def test_movements_of_one_instant_are_paged_without_a_gap_while_more_come(
     with database.transaction() as session:
         session.add_all(StockMovement(sku="TEA", delta=n, reason="count", created_at=at) for n in range(1, 26))
     seen: list[int] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = api.get(f"/products/TEA/movements?limit=4{cursor and f'&cursor={cursor}'}", staff).json()
         seen += [one["delta"] for one in page["items"]]

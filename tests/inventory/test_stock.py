@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -142,6 +145,46 @@ def test_what_is_received_is_in_stock_and_what_passed_through_is_not(
     assert movements(rolled_back, "B") == [(2, "delivery")]
 
 
+@pytest.mark.parametrize(
+    ("before", "deltas", "left_over"),
+    [
+        (MAX_AMOUNT - 5, (3, 3), {MAX_AMOUNT - 2}),
+        (5, (-3, -3), {2}),
+        (MAX_AMOUNT, (1, -1), {MAX_AMOUNT, MAX_AMOUNT - 1}),
+        (0, (-1, 1), {0, 1}),
+        (0, (MAX_AMOUNT, MAX_AMOUNT), {MAX_AMOUNT}),
+    ],
+)
+def test_two_movements_at_once_of_which_not_both_fit_leave_what_one_after_the_other_would(
+    database: Database, before: int, deltas: tuple[int, int], left_over: set[int]
+) -> None:
+    sku = make_product(database, stock=before).sku
+
+    def move(delta: int) -> int:
+        try:
+            with database.transaction() as session:
+                stock.move(session, sku, delta, "counted", None)
+        except Conflict:
+            return 0
+        return delta
+
+    moved = at_once(*[partial(move, delta) for delta in deltas])
+    with database.reading() as session:
+        assert left(session, sku) == before + sum(moved)
+        assert left(session, sku) in left_over
+        assert sum(delta for delta, _ in movements(session, sku)) == before + sum(moved)
+
+
+def test_what_comes_back_does_even_where_no_movement_would_fit(
+    rolled_back: Session, product: Callable[..., str]
+) -> None:
+    stock.give_back(rolled_back.connection(), {product("TEA", MAX_AMOUNT): 10_000})
+    assert left(rolled_back, "TEA") == MAX_AMOUNT + 10_000
+    with pytest.raises(Conflict):
+        stock.move(rolled_back, "TEA", 1, "counted", None)
+    assert stock.move(rolled_back, "TEA", -10_001, "counted", None).stock == MAX_AMOUNT - 1
+
+
 def test_movements_at_the_same_time_are_all_counted(database: Database) -> None:
     sku = make_product(database, stock=0).sku
 
@@ -199,3 +242,43 @@ def test_products_are_locked_in_one_order_whatever_the_order_they_are_named_in(d
     with database.reading() as session:
         counted = [left(session, sku) for sku in skus]
     assert counted == [1000 - 3 * rounds, *[1000 - 2 * rounds] * 4, 1000 - 3 * rounds]
+
+
+def changes_products(tree: ast.Module) -> Iterator[int]:
+    """Lines that set a `stock`, or update products in SQL."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(
+                isinstance(inner, ast.Attribute) and inner.attr == "stock" for t in targets for inner in ast.walk(t)
+            ):
+                yield node.lineno
+        elif isinstance(node, ast.Call):
+            named = {ast.unparse(node.func).rpartition(".")[2]} | {ast.unparse(one) for one in node.args}
+            by_name = named & {"update", "update_rows"} and named & {"Product", "_products"}
+            if by_name or ast.unparse(node.func) in ("_products.update", "Product.__table__.update"):
+                yield node.lineno
+
+
+def test_nothing_but_inventory_changes_stock() -> None:
+    package = Path(stock.__file__).parents[1]
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if any(changes_products(ast.parse(path.read_text())))
+    }
+    assert found == {"inventory/stock.py"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "product.stock += 1",
+        "a, product.stock = 1, 2",
+        "update(Product).values(stock=0)",
+        "update_rows(to, Product, rows)",
+        "_products.update().values(stock=0)",
+    ],
+)
+def test_whoever_else_changed_it_would_be_seen(code: str) -> None:
+    assert list(changes_products(ast.parse(code))) == [1]
