@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from orderkit.api import answers, problems, timeline
 from orderkit.api.dependencies import Running, requires
 from orderkit.api.json_body import Body, OneLine, StrictRoute
-from orderkit.api.orders import AddressIn, Reader
+from orderkit.api.orders import AddressIn, Reader, no_card_number
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import OWN_ORDERS
@@ -24,7 +24,6 @@ from orderkit.observability import context
 from orderkit.orders import cancellation, editing, reading
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
-from orderkit.redaction import looks_like_card
 
 EVERYONES = "orders:write"
 
@@ -40,12 +39,6 @@ def _absent() -> Any:
     return None
 
 
-def _no_card_number(text: str) -> str:
-    if looks_like_card(text):
-        raise ValueError("looks like a card number; never send one here")
-    return text
-
-
 class OrderChange(Body):
     """What is to change: a member that is absent stays as it is, and a `staff_note` of null is taken away."""
 
@@ -55,7 +48,7 @@ class OrderChange(Body):
         description="`shipped`, `delivered` or `cancelled`; any other is a conflict.",
     )
     shipping_address: AddressIn = Field(default_factory=_absent, description="While no carrier has been asked.")
-    staff_note: Annotated[str, Field(max_length=1000), AfterValidator(_no_card_number)] | None = Field(
+    staff_note: Annotated[str, Field(max_length=1000), AfterValidator(no_card_number)] | None = Field(
         None, description="Shown to staff only."
     )
 
@@ -76,7 +69,7 @@ class OrderChange(Body):
 
 
 class Cancellation(Body):
-    reason: Annotated[OneLine, AfterValidator(_no_card_number)] | None = Field(
+    reason: Annotated[OneLine, AfterValidator(no_card_number)] | None = Field(
         None, description="Kept in the story of the order, which its owner may read."
     )
 

@@ -159,11 +159,6 @@ def page(
     return Page(items, last)
 
 
-def whole(connection: Connection, order: OrderSnapshot, *, most: int) -> list[dict[str, Any]]:
-    """The story as staff see it, up to `most` items."""
-    return page(connection, order, limit=most, to_staff=True).items
-
-
 def _comes_after(source: Source, number: int, after: Position | None) -> Any:
     if after is None:
         return literal(1) == 1

@@ -20,6 +20,9 @@ app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 Named = Annotated[str, typer.Argument(metavar="ORDER", help="Number or id of the order, as `list` shows them.")]
 
+STORY = 1000
+"""So much of what happened to an order is shown at once."""
+
 
 @app.callback()
 def orders() -> None:
@@ -67,6 +70,59 @@ def list_(
         typer.echo(f"there are more: add --after {found.more_after.id}", err=True)
 
 
+@app.command(epilog="Example: orderkit orders show 1001")
+def show(order: Named, json_: Json = False) -> None:
+    """Show one order and its story: who did what, and what provider and carrier said."""
+    from orderkit.api import answers, timeline
+    from orderkit.orders import reading
+
+    with opened_database() as database:
+        order_id = _named(database, order)
+        with database.reading() as session:
+            connection = session.connection()
+            found = reading.find(connection, order_id)
+            assert found is not None  # noqa: S101 - it was just there, and orders are never deleted
+            (answer,) = answers.orders(connection, [found], to_staff=True)
+            story = timeline.page(connection, found, limit=STORY, to_staff=True)
+    if json_:
+        printing.as_json(answer | {"timeline": story.items})
+    else:
+        from orderkit.cli import order_printing
+
+        order_printing.show(answer, story.items)
+    if story.more_after is not None:
+        typer.echo(f"the story is longer: GET /orders/{order_id}/timeline has all of it", err=True)
+
+
+@app.command(epilog='Example: orderkit orders cancel 1001 --reason "ordered twice"')
+def cancel(
+    order: Named,
+    reason: Annotated[str, typer.Option(help="Why; the order's owner may read it.")] = "by the shop",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False,
+    json_: Json = False,
+) -> None:
+    """Cancel an order that is not shipped yet: its stock and its money go back."""
+    from orderkit.api import answers
+    from orderkit.errors import Invalid
+    from orderkit.orders import cancellation
+
+    _check_reason(reason)
+    with opened_database() as database:
+        order_id = _named(database, order)
+        if not yes and not sys.stdin.isatty():
+            raise Invalid("this cannot be undone; if it is meant, add --yes")
+        if not yes:
+            typer.confirm(f"Cancel order {order} for good?", abort=True, err=True)
+        with database.transaction() as session:
+            connection = session.connection()
+            cancelled = cancellation.cancel(connection, order_id, reason=reason)
+            (answer,) = answers.orders(connection, [cancelled], to_staff=True)
+    if json_:
+        printing.as_json(answer)
+    else:
+        typer.echo(f"order {order} is cancelled; its stock is back, and the worker pays back what was paid")
+
+
 @app.command(epilog="Example: orderkit orders refund 1001 --amount 500 --reason 'arrived broken' --yes")
 def refund(
     order: Named,
@@ -86,10 +142,8 @@ def refund(
     from orderkit import money
     from orderkit.errors import Invalid
     from orderkit.orders import refunds
-    from orderkit.redaction import looks_like_card
 
-    if not reason.strip() or len(reason) > 200 or not reason.isprintable() or looks_like_card(reason):
-        raise Invalid("a reason is one line of 1 to 200 characters, and never a card number")
+    _check_reason(reason)
     with opened_database() as database:
         order_id = _named(database, order)
         if not yes and not sys.stdin.isatty():
@@ -106,13 +160,22 @@ def refund(
     typer.echo(f"refund {made.id} of order {order}: {given} is on its way; the worker has it paid within moments")
 
 
+def _check_reason(reason: str) -> None:
+    """Raises Invalid."""
+    from orderkit.errors import Invalid
+    from orderkit.redaction import looks_like_card
+
+    if not reason.strip() or len(reason) > 200 or not reason.isprintable() or looks_like_card(reason):
+        raise Invalid("a reason is one line of 1 to 200 characters, and never a card number")
+
+
 def _named(database: Database, order: str) -> UUID:
     """The id of the order with this number or id. Raises Invalid for what is neither, NotFound where there is none."""
     from orderkit.errors import Invalid, NotFound
     from orderkit.orders import reading
 
     with database.reading() as session:
-        if order.isascii() and order.isdigit() and int(order) < 2**63:
+        if order.isascii() and order.isdigit() and len(order) < 19:
             found = reading.page(session.connection(), reading.Wanted(number=int(order)), limit=1).orders
             order_id = found[0].id if found else None
         else:

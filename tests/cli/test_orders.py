@@ -12,6 +12,9 @@ from orderkit.auth.models import User
 from orderkit.cli.main import main
 from orderkit.db import Database
 from orderkit.ids import new_id
+from orderkit.orders.models import Order
+from orderkit.orders.settlement import Settle, Settlement
+from orderkit.payments.gateways import Declined
 from orderkit.settings import Settings
 from tests.processes import Processes
 from tests.shop import Shop
@@ -88,6 +91,73 @@ def test_what_cannot_be_listed_is_one_line_that_says_why(orderkit: Orderkit) -> 
         (("--after", nobody), 1, f"there is no order {nobody} to go on after"),
     ):
         status, out, err = orderkit("list", *arguments)
+        assert (status, out) == (exit_code, "")
+        assert err.startswith(f"error: {why}")
+        assert err.count("\n") == 1
+
+
+def test_an_order_is_shown_with_its_story_by_number_and_by_id(shop: Shop, orderkit: Orderkit) -> None:
+    order = shop.paid(quantity=2)
+    for named in (str(order.number), str(order.id)):
+        status, out, err = orderkit("show", named)
+        assert (status, err) == (0, "")
+        for said in (str(order.id), str(order.number), "paid", "10.00 GBP", "1 Road", "TEA"):
+            assert said in out
+        placed, paid = out.splitlines()[-2:]
+        assert placed.endswith("  The order was placed by the customer.")
+        assert paid.endswith("  The order was paid.")
+    shown = json.loads(orderkit("show", str(order.number), "--json")[1])
+    assert (shown["id"], shown["staff_note"]) == (str(order.id), None)
+    assert [one["kind"] for one in shown["timeline"]] == ["status", "status"]
+
+
+def test_what_customers_write_cannot_move_the_terminal(shop: Shop, orderkit: Orderkit) -> None:
+    order = shop.paid()
+    with shop.database.transaction() as session:
+        row = session.get_one(Order, order.id)
+        row.note = "hello\x1b[2J\x07\nversion  9"
+        session.add(row)
+    _status, out, _err = orderkit("show", str(order.id))
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "version  9" not in out.splitlines()
+
+
+@pytest.mark.usefixtures("narrow_terminal")
+def test_a_narrow_terminal_shows_the_story_whole(shop: Shop, orderkit: Orderkit) -> None:
+    order = shop.paid()
+    _status, out, _err = orderkit("show", str(order.number))
+    assert str(order.id) in out
+    assert "The order was placed by the customer." in out
+    assert "…" not in out
+
+
+def test_an_order_is_cancelled_once_and_only_when_that_is_meant(shop: Shop, orderkit: Orderkit) -> None:
+    order = shop.paid()
+    refused = orderkit("cancel", str(order.number))
+    assert refused == (2, "", "error: this cannot be undone; if it is meant, add --yes\n")
+    assert shop.order(order.id).status == "paid"
+    for _ in range(2):
+        status, out, err = orderkit("cancel", str(order.number), "--reason", "ordered twice", "--yes")
+        assert (status, err) == (0, "")
+        assert out.startswith(f"order {order.number} is cancelled; ")
+    assert (shop.order(order.id).status, shop.order(order.id).version, len(shop.refunds())) == ("cancelled", 3, 1)
+    assert "The order was cancelled: ordered twice." in orderkit("show", str(order.id))[1]
+    assert json.loads(orderkit("cancel", str(order.id), "--yes", "--json")[1])["status"] == "cancelled"
+
+
+def test_what_cannot_be_shown_or_cancelled_is_one_line_that_says_why(shop: Shop, orderkit: Orderkit) -> None:
+    declined, nobody = shop.place(), str(new_id())
+    Settlement(shop.database, shop.settings).settle([Settle(declined.id, Declined("card_declined"))])
+    for arguments, exit_code, why in (
+        (("show", nobody), 1, f"there is no order {nobody}"),
+        (("show", "999"), 1, "there is no order 999"),
+        (("show", "tea"), 2, "tea is neither the number nor the id of an order"),
+        (("show", "9" * 5000), 2, "999"),
+        (("cancel", str(declined.id), "--yes"), 1, "an order that is payment_failed cannot become cancelled"),
+        (("cancel", str(declined.id), "--yes", "--reason", " "), 2, "a reason is one line"),
+    ):
+        status, out, err = orderkit(*arguments)
         assert (status, out) == (exit_code, "")
         assert err.startswith(f"error: {why}")
         assert err.count("\n") == 1
