@@ -111,6 +111,10 @@ class Shop:
     def misbehave(self, target: str, mode: str, count: int) -> None:
         self._ask_simulator("POST", "/behavior", {"target": target, "mode": mode, "count": count})
 
+    def deliver(self, key: str, **how: Any) -> Any:
+        """Has the carrier report that a parcel is delivered; what it was answered."""
+        return self._ask_simulator("POST", "/deliveries", {"key": key, **how})
+
     def heal(self) -> None:
         self._ask_simulator("DELETE", "/behavior")
 

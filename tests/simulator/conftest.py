@@ -15,9 +15,9 @@ import uvicorn
 
 from orderkit.http_client import open_session
 from orderkit.serving import listen
+from orderkit.settings import Settings
 from orderkit.simulator import app as simulator_app
 from orderkit.simulator.app import create_simulator
-from orderkit.settings import Settings
 
 PATIENT_S = 15.0
 IMPATIENT_S = 0.5
