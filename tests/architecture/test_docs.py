@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from orderkit.orders.reading import FAR, NEAR, WALKS
 from orderkit.payments.gateways.builtin import TEST_METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,15 @@ def test_the_simulator_page_names_every_payment_method_and_postal_code() -> None
     named = set(re.findall(r"`(pm_\w+)`", page))
     assert named == set(TEST_METHODS)
     assert {"FAIL-2", "FAIL-ALWAYS", "SLOW"} <= set(re.findall(r"`([A-Z0-9-]+)`", page))
+
+
+def test_the_page_of_lists_names_every_query_and_the_index_that_it_rides() -> None:
+    page = (ROOT / "docs" / "lists.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"(?m)^\| `(orders\.\w+)` \| `(\w+)` \|", page))
+    assert rows == {walk.name: walk.rides for walk in WALKS} | {"orders.by_number": "uq_orders_number"}
+    assert f"looks at {NEAR} rows, which" in page
+    assert f"no more than {FAR:,} rows" in page
+    assert f"more than {NEAR + FAR + FAR + 1:,}" in page
 
 
 def requirements() -> list[tuple[str, list[tuple[str, list[str]]]]]:

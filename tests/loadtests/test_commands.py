@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import report
+from loadtests import lists, report
 from loadtests.against_pgbench import Round, verdict
 from loadtests.buyers import Takings
 from loadtests.one_order import Written
@@ -62,6 +63,22 @@ def test_orders_amid_logins_are_measured_and_nobody_is_refused() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "'login 200'" in done.stdout
     assert "median: B/A" in done.stdout
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("options", [(), ("--postgresql",)], ids=["sqlite", "postgresql"])
+def test_each_list_of_orders_is_timed_among_few_and_among_many(options: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtests.lists", "--few", "40", "--many", "80", "--times", "1", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line for line in done.stdout.splitlines() if line.startswith(tuple(case.name for case in lists.CASES))]
+    assert len(rows) == len(lists.CASES)
+    assert all(re.search(r"  +[\d.]+ \([ \d]+\) +[\d.]+ \([ \d]+\) +[\d.]+$", row) for row in rows)
 
 
 def a_round(*, least: float, orders: int = 100, kept: int = 100) -> Round:
