@@ -11,6 +11,7 @@ import pytest
 from orderkit.auth.models import User
 from orderkit.db import Database
 from orderkit.ids import new_id
+from orderkit.orders.models import OrderHistory
 from orderkit.settings import Settings
 from tests.client import Answer, Client
 from tests.factories import PASSWORD, make_user
@@ -232,3 +233,17 @@ def test_a_body_that_is_no_json_cancels_nothing(api: Client, shop: Shop, owner: 
     answer = cancel(api, order, owner | {"Content-Type": "application/json"}, b"{")
     assert (answer.status, answer.code) == (400, "body_malformed")
     assert cancel(api, order, owner, b"{}").status == 415
+
+
+def test_history_says_who_cancelled_and_in_which_request(
+    api: Client, shop: Shop, owner: dict[str, str], support: dict[str, str]
+) -> None:
+    mine, theirs = shop.paid(), shop.paid()
+    asked = [cancel(api, mine, owner, {"reason": "late"}), patch(api, theirs, {"status": "cancelled"}, support)]
+    rows = [row for row in shop.all(OrderHistory) if row.to_status == "cancelled"]
+    rows.sort(key=lambda row: row.order_id != mine.id)
+    assert [row.request_id for row in rows] == [answer.headers["x-request-id"] for answer in asked]
+    assert [(row.from_status, row.reason, row.actor_id == shop.user_id) for row in rows] == [
+        ("paid", "late", True),
+        ("paid", "no reason given", False),
+    ]
