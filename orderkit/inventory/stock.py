@@ -54,11 +54,18 @@ def give_back(connection: Connection, quantities: Mapping[str, int]) -> None:
         change(connection, quantities)
 
 
-def receive(connection: Connection, quantities: Mapping[str, int], reason: str, *, at: datetime) -> None:
-    """Puts pieces of existing products into stock, more than 0 each, and records their receipt."""
+def receive(
+    connection: Connection,
+    quantities: Mapping[str, int],
+    reason: str,
+    *,
+    at: datetime,
+    author_id: UUID | None = None,
+) -> None:
+    """Puts pieces of existing products into stock, or takes out what is negative, 0 of none, and records why."""
     lock(connection, quantities)
     change(connection, quantities)
-    _record(connection, quantities, reason, at)
+    _record(connection, quantities, reason, at, author_id)
 
 
 def pass_through(connection: Connection, quantities: Mapping[str, int], reason: str, *, at: datetime) -> None:
@@ -69,12 +76,21 @@ def pass_through(connection: Connection, quantities: Mapping[str, int], reason: 
     _record(connection, quantities, reason, at)
 
 
-def _record(connection: Connection, quantities: Mapping[str, int], reason: str, at: datetime) -> None:
+def _record(
+    connection: Connection, quantities: Mapping[str, int], reason: str, at: datetime, author_id: UUID | None = None
+) -> None:
     insert_rows(
         connection,
         StockMovement,
         [
-            {"id": new_id(), "sku": sku, "delta": quantity, "reason": reason, "created_at": at}
+            {
+                "id": new_id(),
+                "sku": sku,
+                "delta": quantity,
+                "reason": reason,
+                "author_id": author_id,
+                "created_at": at,
+            }
             for sku, quantity in sorted(quantities.items())
         ],
     )

@@ -121,6 +121,7 @@ def put_back(
     already: Mapping[int, int],
     *,
     refund_id: UUID,
+    author_id: UUID | None,
     at: datetime,
 ) -> None:
     """Puts goods of a locked order into stock, with a movement: `wanted` by line, or all, less those that are `already` there."""
@@ -131,7 +132,7 @@ def put_back(
         quantities[line.sku] += out if asked is None else min(out, asked.get(number, 0))
     returned = {sku: quantity for sku, quantity in quantities.items() if quantity}
     if returned:
-        stock.receive(connection, returned, f"restock of refund {refund_id}", at=at)
+        stock.receive(connection, returned, f"restock of refund {refund_id}", at=at, author_id=author_id)
 
 
 def release(connection: Connection, order: OrderSnapshot, *, at: datetime) -> None:

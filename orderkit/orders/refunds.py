@@ -273,10 +273,12 @@ def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, already: 
     if whole and OrderStatus.REFUNDED in TRANSITIONS[OrderStatus(before)]:
         changes.apply(connection, [Change(order, OrderStatus.REFUNDED, row.reason, row.actor_id)], at=at)
     if whole and before == OrderStatus.PAID:
-        refund_lines.put_back(connection, order, None, already, refund_id=row.id, at=at)
+        goods = None
     elif row.restock:
-        lines = refund_lines.of_refunds(connection, [row.id])[row.id]
-        refund_lines.put_back(connection, order, lines or None, already, refund_id=row.id, at=at)
+        goods = refund_lines.of_refunds(connection, [row.id])[row.id] or None
+    else:
+        return
+    refund_lines.put_back(connection, order, goods, already, refund_id=row.id, author_id=row.actor_id, at=at)
 
 
 def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Attempt]]) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlmodel import col, select
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, col, select
 
 from orderkit import clock
 from orderkit.auth.models import User
@@ -326,15 +328,15 @@ def _settle(shop: Shop, provider: Provider, refund_id: UUID) -> None:
 
 def test_goods_of_lines_come_back_when_the_refund_succeeded(shop: Shop) -> None:
     order = shipped(shop, quantity=3)
-    made = ask(shop, order.id, lines=[AskedLine(2, sku=SKU)], restock=True)
+    made = ask(shop, order.id, lines=[AskedLine(2, sku=SKU)], restock=True, actor_id=shop.user_id)
     assert stock(shop) == STOCK - 3
 
     pay_back(shop, Provider())
 
     assert stock(shop) == STOCK - 1
     with shop.database.reading() as session:
-        reasons = [row.reason for row in session.exec(select(StockMovement).where(StockMovement.delta == 2))]
-    assert reasons == [f"restock of refund {made.id}"]
+        (moved,) = session.exec(select(StockMovement).where(StockMovement.delta == 2))
+    assert (moved.reason, moved.author_id) == (f"restock of refund {made.id}", shop.user_id)
     adds_up(shop)
 
 
@@ -508,6 +510,28 @@ def test_key_of_a_refused_request_can_be_used_again_and_a_used_one_not_for_anoth
     with pytest.raises(KeyReused):
         by_key(shop, order.id, amount=1)
     assert len(shop.refunds()) == 1
+
+
+def test_refund_whose_commit_was_not_answered_is_found_by_its_rerun(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, lost = shop.paid(), [OperationalError("COMMIT", {}, Exception("cut"), connection_invalidated=True)]
+    transaction = shop.database.transaction
+
+    @contextmanager
+    def unanswered() -> Iterator[Session]:
+        with transaction() as session:
+            yield session
+        if lost:
+            raise lost.pop()
+
+    monkeypatch.setattr(shop.database, "transaction", unanswered)
+    given = by_key(shop, order.id, amount=PRICE)
+
+    assert lost == []
+    assert [(one.id, one.amount) for one in shop.refunds()] == [(given.resource_id, PRICE)]
+    assert (given.answer, given.replayed) == (Answer(201, f"{given.resource_id} {PRICE}"), False)
+    assert by_key(shop, order.id, amount=PRICE).answer == given.answer
 
 
 def test_refund_cancel_and_ship_at_once_end_in_a_legal_state_with_matching_money(
