@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -101,13 +102,18 @@ def _carry_out(
     return Replay(wanted.refund_id, given, replayed=False)
 
 
-def _repeated(row: object, settings: Settings, wanted: RequestRefund) -> Replay:
+def _repeated(row: Any, settings: Settings, wanted: RequestRefund) -> Replay:
+    def place(made: UUID) -> str:
+        # A key that made something else tells no more than where the refunds of this order are.
+        same = row.fingerprint == wanted.fingerprint
+        return location(wanted.order_id, made) if same else f"/orders/{wanted.order_id}/refunds"
+
     found = idempotency.judge(
         row,
         wanted.fingerprint,
         at=now(),
         ttl=timedelta(days=settings.idempotency_ttl_days),
-        location=lambda refund_id: location(wanted.order_id, refund_id),
+        location=place,
     )
     assert isinstance(found, Replay)  # noqa: S101 - a refund's key is committed with its answer
     return found

@@ -20,7 +20,7 @@ from orderkit import clock
 from orderkit.auth.models import User
 from orderkit.catalog.models import Product
 from orderkit.db import Database
-from orderkit.errors import Conflict, Invalid, KeyReused, NotFound, OrderkitError
+from orderkit.errors import Conflict, Invalid, KeyExpired, KeyReused, NotFound, OrderkitError
 from orderkit.fulfillment import recalling, shipping
 from orderkit.fulfillment.carriers import Booked
 from orderkit.idempotency import Answer, Replay
@@ -510,6 +510,19 @@ def test_key_of_a_refused_request_can_be_used_again_and_a_used_one_not_for_anoth
     with pytest.raises(KeyReused):
         by_key(shop, order.id, amount=1)
     assert len(shop.refunds()) == 1
+
+
+def test_key_that_is_too_old_to_be_answered_says_where_its_refund_is(shop: Shop) -> None:
+    order = shop.paid()
+    made = by_key(shop, order.id, amount=1)
+    with clock.moved(timedelta(days=31)):
+        with pytest.raises(KeyExpired) as same:
+            by_key(shop, order.id, amount=1)
+        with pytest.raises(KeyExpired) as other:
+            by_key(shop, order.id, amount=2)
+    path = f"/orders/{order.id}/refunds"
+    assert same.value.headers == {"Location": f"{path}/{made.resource_id}"}
+    assert other.value.headers == {"Location": path}
 
 
 def test_refund_whose_commit_was_not_answered_is_found_by_its_rerun(
