@@ -29,6 +29,7 @@ from orderkit.db import Database
 from orderkit.errors import Conflict
 from orderkit.ids import new_id
 from orderkit.inventory import stock
+from orderkit.money import MAX_AMOUNT
 from orderkit.orders.past import Brought, PastOrder, PastOrders, PastRefund
 from orderkit.orders.pricing import PricedLine
 
@@ -45,6 +46,8 @@ _HOURS = tuple(accumulate((2, 1, 1, 1, 1, 2, 4, 8, 12, 14, 15, 16, 17, 15, 14, 1
 _WEEKDAYS = (1.00, 0.95, 0.95, 1.05, 1.20, 1.35, 1.15)  # from Monday
 _LINES = ((1, 2, 3, 4, 5, 6, 8), tuple(accumulate((34, 26, 17, 10, 6, 4, 3))))
 _QUANTITIES = ((1, 2, 3, 4, 6, 12), tuple(accumulate((62, 20, 8, 5, 3, 2))))
+DEAREST = MAX_AMOUNT // (max(_LINES[0]) * max(_QUANTITIES[0]))
+"""The highest price, in minor units, of which the largest order can still be counted."""
 _DECLINED, _REFUNDED_WHOLE, _REFUNDED_IN_PART = 0.02, 0.02, 0.015
 
 Progress = Callable[[int], None]
@@ -205,12 +208,17 @@ class _Maker:
 
 
 def _for_sale(connection: Connection) -> list[Listed]:
-    """Products with a price, by SKU, in the currency that most have. Raises Conflict if there are none."""
-    priced = _products.c.unit_price > 0
+    """Products with a price, by SKU, in the currency that most have. Raises Conflict if there are none.
+
+    Those so dear that the largest order could not be counted are not seeded with.
+    """
+    priced = _products.c.unit_price.between(1, DEAREST)
     most = select(_products.c.currency).where(priced).group_by(_products.c.currency)
     currency = connection.execute(most.order_by(func.count().desc(), _products.c.currency).limit(1)).scalar()
     if currency is None:
-        raise Conflict("every product in the catalog is free; give one a price, so that there is something to sell")
+        raise Conflict(
+            "no product in the catalog has a price that can be counted; give one a price, so that there is something to sell"
+        )
     columns = (_products.c.sku, _products.c.name, _products.c.unit_price, _products.c.currency)
     found = select(*columns).where(priced, _products.c.currency == currency).order_by(_products.c.sku)
     products = [Listed(*row) for row in connection.execute(found.limit(PRODUCTS_AT_MOST))]

@@ -19,6 +19,7 @@ from orderkit.errors import Conflict
 from orderkit.events.models import OutboxEvent
 from orderkit.ids import UUID, new_id
 from orderkit.inventory.models import StockMovement
+from orderkit.money import MAX_AMOUNT
 from orderkit.orders import seeding
 from orderkit.orders.models import Order, OrderHistory, OrderItem
 from orderkit.orders.past import PastOrder
@@ -205,6 +206,16 @@ def test_a_catalog_of_gifts_has_nothing_to_sell(database: Database) -> None:
     make_product(database, unit_price=0)
     with pytest.raises(Conflict, match="give one a price"):
         seed(database)
+
+
+def test_what_is_too_dear_to_be_counted_in_the_largest_order_is_not_seeded_with(database: Database) -> None:
+    make_product(database, sku="DEAREST", unit_price=seeding.DEAREST)
+    make_product(database, sku="DEARER", unit_price=seeding.DEAREST + 1)
+    make_product(database, sku="DEAR", unit_price=MAX_AMOUNT)
+    seed(database)
+    assert {item.sku for item in rows(database, OrderItem)} == {"DEAREST"}
+    assert max(order.total for order in rows(database, Order)) <= MAX_AMOUNT
+    assert_books_agree(database)
 
 
 def test_orders_are_made_as_they_are_written_and_not_all_at_once() -> None:
