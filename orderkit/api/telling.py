@@ -80,6 +80,9 @@ def change(row: Any, teller: Teller) -> Told:
     by, actor = teller.by(row.actor_id), teller.actor(row.actor_id)
     if row.from_status == row.to_status:
         return Told("edit", _sentence(f"The order was edited{by}", row.reason), detail, actor)
+    if row.from_status is None and row.to_status != OrderStatus.PENDING:
+        what = f"The order was brought in from elsewhere as {row.to_status.replace('_', ' ')}"
+        return Told("status", _sentence(what, row.reason), detail, actor)
     hand = ", by hand," if row.reason == BY_HAND and by else ", by hand" if row.reason == BY_HAND else ""
     reason = None if row.reason in SAID_ALREADY else row.reason
     what = BECAME[OrderStatus(row.to_status)]

@@ -102,7 +102,7 @@ def retry(connection: Connection, letter_id: UUID, *, actor_id: UUID | None = No
     if letter.resolution == RETRIED:
         return letter
     if letter.resolution is not None:
-        raise Conflict("this dead letter was discarded; its order was cancelled")
+        raise Conflict("this dead letter was discarded; its order was cancelled, or shipped by hand")
     if order.status != OrderStatus.PAID:
         raise Conflict(f"the order is {order.status}; there is nothing to ship")
     status = changes.moved(fulfillment.status, FulfillmentStatus.QUEUED)

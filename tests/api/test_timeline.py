@@ -18,6 +18,7 @@ from orderkit.fulfillment.carriers import Booked, BookResult, Failed
 from orderkit.fulfillment.models import Fulfillment
 from orderkit.ids import new_id
 from orderkit.orders import cancellation, editing, refunds
+from orderkit.orders.models import OrderHistory
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.charging import Attempt, Outcome
@@ -247,6 +248,18 @@ def test_a_cancel_says_who_and_why(
         "The order was cancelled by the customer: changed my mind.",
         "The order was cancelled by staff: no reason given.",
     ]
+
+
+def test_an_order_from_elsewhere_did_not_go_through_what_it_says(
+    api: Client, shop: Shop, support: dict[str, str]
+) -> None:
+    order = shop.paid()
+    with shop.database.transaction() as session:
+        row = session.get_one(OrderHistory, (order.id, 1))
+        row.to_status, row.reason = "payment_failed", "imported"
+        session.add(row)
+    [came, *_] = story(api, order.id, support)
+    assert came["what"] == "The order was brought in from elsewhere as payment failed: imported."
 
 
 @pytest.mark.unit
