@@ -75,18 +75,31 @@ def test_no_row_of_users_is_written(before: Database) -> None:
 
 
 @on_postgresql
+@pytest.mark.parametrize(
+    ("table", "revision", "indexes"),
+    [
+        (
+            "users",
+            "0003",
+            {"ix_users_email_search", "ix_users_name_search", "ix_users_to_erase", "ix_users_admins"},
+        ),
+        (
+            "orders",
+            "0005",
+            {"ix_orders_user_id_status_created_at", "ix_orders_total", "ix_orders_user_id_total"},
+        ),
+    ],
+)
 def test_the_indexes_that_the_changelog_builds_beforehand_are_those_that_the_migration_would(
-    before: Database, database: Database
+    before: Database, database: Database, table: str, revision: str, indexes: set[str]
 ) -> None:
-    by_hand = re.findall(r"CREATE INDEX CONCURRENTLY (\w+) ([^;]+);", CHANGELOG.read_text())
-    assert {name for name, _on in by_hand} == {
-        "ix_users_email_search", "ix_users_name_search", "ix_users_to_erase", "ix_users_admins",
-    }  # fmt: skip
-    migrating.migrate(before, "0003")
+    by_hand = re.findall(rf"CREATE INDEX CONCURRENTLY (\w+) (ON {table} [^;]+);", CHANGELOG.read_text())
+    assert {name for name, _on in by_hand} == indexes
+    migrating.migrate(before, revision)
     with before.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for name, on in by_hand:
             connection.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} {on}")
-    made = text("SELECT relname, relfilenode FROM pg_class WHERE relname LIKE 'ix_users_%' ORDER BY relname")
+    made = text(f"SELECT relname, relfilenode FROM pg_class WHERE relname LIKE 'ix_{table}_%' ORDER BY relname")
     with before.reading() as session:
         earlier = session.execute(made).all()
     migrating.migrate(before)

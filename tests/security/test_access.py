@@ -285,7 +285,7 @@ def test_no_header_or_parameter_makes_a_method_another(api: Client, database: Da
             plain = api.run(api.call(method, where, {}, headers=customer)).status
             for path, headers in ((where, override), (f"{where}?_method={rule.method}", customer)):
                 answer = api.run(api.call(method, path, {}, headers=headers))
-                if answer.status != plain:
+                if answer.status not in (plain, 422):  # a list refuses a parameter that it does not know
                     surprises.append(f"{method} {path} as {rule.method}: {answer.status}, not {plain}")
     assert surprises == []
 
