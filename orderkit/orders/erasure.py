@@ -42,8 +42,12 @@ _orders = Order.__table__  # type: ignore[attr-defined]
 _keys = IdempotencyKey.__table__  # type: ignore[attr-defined]
 _sessions = LoginSession.__table__  # type: ignore[attr-defined]
 
+NOTES = {"note": None, "staff_note": None, "metadata": None}
+"""What customers and staff wrote on an order; nobody knows what it says of whom."""
+
 _SAYS_WHO = or_(
-    _orders.c.note.is_not(None), *(_orders.c.shipping_address[part].as_string().is_not(None) for part in PERSONAL)
+    *(_orders.c[text].is_not(None) for text in NOTES),
+    *(_orders.c.shipping_address[part].as_string().is_not(None) for part in PERSONAL),
 )
 _CLOSED = and_(_orders.c.status.not_in(OPEN), _SAYS_WHO)
 
@@ -60,7 +64,7 @@ def erase(connection: Connection, user_id: UUID) -> None:
     update_rows(
         connection,
         Order,
-        [{"id": row.id, "shipping_address": _country(row.shipping_address), "note": None} for row in found],
+        [{"id": row.id, "shipping_address": _country(row.shipping_address), **NOTES} for row in found],
     )
     idempotency.forget_of(connection, user_id, limit=AT_ONCE)
     sessions.forget_of(connection, user_id, limit=AT_ONCE)

@@ -22,7 +22,7 @@ from orderkit.db import Database
 from orderkit.errors import Unauthenticated
 from orderkit.idempotency import IdempotencyKey
 from orderkit.ids import new_id
-from orderkit.orders import cancellation, changes, erasure, pricing, snapshot
+from orderkit.orders import cancellation, changes, editing, erasure, pricing, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.models import Order, OrderHistory
 from orderkit.orders.placement import Placement
@@ -49,8 +49,11 @@ class Placed:
         self.sku = make_product(database).sku
 
     def order(self, status: OrderStatus = OrderStatus.PENDING, **more: Any) -> UUID:
-        given = {"shipping_address": ADDRESS, "note": "Canary note"} | more
+        given = {"shipping_address": ADDRESS, "note": "Canary note", "metadata": {"for": "Canary"}} | more
         placed = place_order(self.database, self.settings, self.user, self.sku, **given)
+        with self.database.transaction() as session:
+            connection = session.connection()
+            editing.note(connection, editing.lock(connection, placed.id, None), "Canary called")
         if status is not OrderStatus.PENDING:
             self.to(placed.id, OrderStatus.PAID)
         if status not in (OrderStatus.PENDING, OrderStatus.PAID):
@@ -176,7 +179,7 @@ def test_the_orders_of_others_stay_as_they_are(placed: Placed, database: Databas
         assert {one.user_id for one in session.execute(select(IdempotencyKey.__table__)).all()} == {other.id}  # type: ignore[attr-defined]
 
 
-def test_nothing_but_address_and_note_of_an_order_changes(placed: Placed, database: Database) -> None:
+def test_nothing_but_address_and_notes_of_an_order_changes(placed: Placed, database: Database) -> None:
     """It still counts in reports, and an order that somebody looks at is the same version."""
     order_id = placed.order(OrderStatus.SHIPPED)
     with database.reading() as session:
@@ -184,7 +187,12 @@ def test_nothing_but_address_and_note_of_an_order_changes(placed: Placed, databa
     placed.delete()
     with database.reading() as session:
         after = session.get_one(Order, order_id).model_dump()
-    assert after == before | {"shipping_address": {"country": "GB"}, "note": None}
+    assert after == before | {
+        "shipping_address": {"country": "GB"},
+        "note": None,
+        "staff_note": None,
+        "labels": None,
+    }
 
 
 def test_who_has_more_orders_than_one_transaction_takes_is_gone_on_with(
@@ -323,7 +331,8 @@ def test_a_key_that_somebody_settles_is_left_for_the_next_time_and_nobody_waits_
         deleting.result(10)
     assert "idempotency_keys.body" in mentions(database, "canary")
     assert placed.turn() == 1
-    assert mentions(database, "canary") == ["orders.shipping_address", "orders.note"], "of the parcel that is to go"
+    of_the_parcel = {f"orders.{one}" for one in ("shipping_address", "note", "staff_note", "metadata")}
+    assert set(mentions(database, "canary")) == of_the_parcel, "that is still to go"
 
 
 @on_postgresql
