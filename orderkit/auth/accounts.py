@@ -29,6 +29,9 @@ def normal_email(text: str) -> str:
         )
     except EmailNotValidError as error:
         raise Invalid("the e-mail address cannot be taken", pointers=[("#/email", str(error))]) from None
+    if "=?" in found.local_part:  # the beginning of an encoded word (RFC 2047), of which readers make another address
+        problem = "no mail can be sent to an address with =? before the @"
+        raise Invalid("the e-mail address cannot be taken", pointers=[("#/email", problem)])
     return str(found.ascii_email).lower()
 
 

@@ -84,8 +84,8 @@ def verify_email(database: Database, settings: Settings, token: str, actor: Acto
     return link.user_id
 
 
-def reset_password(database: Database, settings: Settings, token: str, password: str, actor: Actor) -> UUID:
-    """Gives the token's owner a new password, ends all their sessions and revokes their API keys; whose it is.
+def reset_password(database: Database, settings: Settings, token: str, password: str, actor: Actor) -> str:
+    """Gives the token's owner a new password, ends all their sessions and revokes their API keys; their address.
 
     Whoever resets a password may do it because somebody else was in, or registered with their address before them; what
     that somebody left to come back with goes. Hashes: call it in HashingThreads. The address counts as verified from then
@@ -107,7 +107,7 @@ def reset_password(database: Database, settings: Settings, token: str, password:
         audit_log.record(connection, holder, "user.password_reset", subject)
         if user.verified_at is None:
             audit_log.record(connection, holder, "user.verified", subject)
-    return link.user_id
+    return str(user.email)
 
 
 def _owner(connection: Connection, key: bytes, link: Link, *, lock: bool = False) -> Any:

@@ -55,7 +55,7 @@ class Desk:
         if purpose is Purpose.VERIFY_EMAIL:
             assert links.verify_email(self.database, self.settings, token, FROM) == self.user_id
         else:
-            assert links.reset_password(self.database, self.settings, token, NEW, FROM) == self.user_id
+            assert links.reset_password(self.database, self.settings, token, NEW, FROM) == self.user().email
 
     def refuses(self, purpose: Purpose, token: str) -> bool:
         """Whether the token is good for nothing, whichever way it is tried, and nothing changed."""
