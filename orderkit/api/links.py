@@ -16,7 +16,7 @@ from orderkit import db
 from orderkit.api import link_pages, problems
 from orderkit.api.dependencies import Running, Runtime, address, anyone, logged_in
 from orderkit.api.json_body import Body, StrictRoute
-from orderkit.auth import accounts, links, mails, passwords, sessions
+from orderkit.auth import accounts, authority, links, mails, passwords, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 from orderkit.auth.links import MAX_TOKEN, Purpose
@@ -98,7 +98,7 @@ def _ask(app: Runtime, purpose: Purpose, email: str) -> None:
 def _ask_for_oneself(app: Runtime, user_id: UUID) -> None:
     with app.database.transaction() as session:
         # Locked, so that no mail is asked for once its user was deleted: nothing would erase the address in its row.
-        user = accounts.lock(session.connection(), user_id)
+        user = authority.lock_user(session.connection(), user_id)
         if user is None:
             raise sessions.over()
         mails.ask(session.connection(), Purpose.VERIFY_EMAIL, user.email)

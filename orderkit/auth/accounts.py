@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
-from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from orderkit.auth import audit_log, mails, passwords, permissions
@@ -117,16 +115,6 @@ def upgrade(database: Database, user: User, fresh: str) -> None:
     old = (_users.c.id == user.id) & (_users.c.password_hash == user.password_hash)
     with database.transaction() as session:
         session.connection().execute(_users.update().where(old).values(password_hash=fresh))
-
-
-def lock(connection: Connection, user_id: UUID, *, against_new_orders: bool = False) -> Any:
-    """The row of a user, locked until the transaction ends; None for one who is deleted or never was.
-
-    `against_new_orders` also keeps anybody from writing a row that refers to the user, as a new order or session does.
-    """
-    query = select(_users).where(_users.c.id == user_id).with_for_update(key_share=not against_new_orders)
-    found = connection.execute(query).one_or_none()
-    return None if found is None or found.deleted_at else found
 
 
 def find_by_email(database: Database, email: str) -> User | None:
