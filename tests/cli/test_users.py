@@ -230,7 +230,7 @@ def test_an_account_is_deleted_only_when_that_is_meant(cli: Cli, database: Datab
     assert stored(database, ada).deleted_at is None
     assert cli("users", "delete", "ada@example.com", "--yes").code == 0
     assert stored(database, ada).name == "deleted user"
-    assert cli("users", "list", "--json").out == "[]\n"
+    assert cli("users", "list", "--json").out == cli("users", "list", "--q", "deleted", "--json").out == "[]\n"
     assert entries(database) == [("user.deleted", f"user:{ada.id}", {})]
     assert cli("users", "create", "ada@example.com").code == 0, "the address is free"
 
