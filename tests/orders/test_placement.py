@@ -17,7 +17,7 @@ from orderkit import clock, idempotency
 from orderkit.auth.models import User
 from orderkit.catalog.models import Product
 from orderkit.db import Database
-from orderkit.errors import Invalid, KeyExpired, KeyInUse, KeyReused, OutOfStock, PriceChanged, Unauthenticated
+from orderkit.errors import Invalid, KeyExpired, KeyInUse, KeyReused, OutOfStock, PriceChanged, InvalidToken
 from orderkit.idempotency import Abandoned, Answer, IdempotencyKey, Replay
 from orderkit.ids import new_id
 from orderkit.orders.models import Order, OrderItem
@@ -191,7 +191,7 @@ def test_only_the_order_of_a_vanished_account_fails(database: Database, placemen
     make_product(database, sku="TEA", stock=5)
     ghost = User(email="gone@example.com", name="gone")
     outcomes = placement.place([wanted(user), wanted(ghost), wanted(user)])
-    assert [type(one) for one in outcomes] == [OrderSnapshot, Unauthenticated, OrderSnapshot]
+    assert [type(one) for one in outcomes] == [OrderSnapshot, InvalidToken, OrderSnapshot]
     assert (count(database, Order), stock(database, "TEA")) == (2, 3)
 
 
