@@ -8,6 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from orderkit import names
 from orderkit.auth import audit_log, mails, passwords, permissions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.links import Purpose
@@ -68,6 +69,7 @@ def create(
     With an `actor` the audit log says so.
     """
     address = normal_email(email)
+    _check_name(name)
     with database.reading() as session:
         permissions.require_role(session.connection(), role)
     if password is not None:
@@ -76,6 +78,13 @@ def create(
     user = User(email=address, name=name, password_hash=hashed, role=role)
     _store(database, user, actor=actor)
     return user
+
+
+def _check_name(name: str) -> None:
+    try:
+        names.check(name)
+    except ValueError as error:
+        raise Invalid(f"the name {error}", pointers=[("#/name", str(error))]) from None
 
 
 def _store(database: Database, user: User, *, verify: bool = False, actor: Actor | None = None) -> None:

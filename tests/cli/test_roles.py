@@ -78,6 +78,8 @@ def test_history_says_who_when_what_and_from_where(cli: Cli) -> None:
         newest["at"][:10] + "T" + newest["at"][11:19] + "Z",
     ]
     assert "--limit 10" in table.err
+    some = cli("roles", "history", "--limit", "1", "--subject", "role:creator").err
+    assert some.endswith("orderkit roles history --subject=role:creator --limit 10\n")
 
 
 def test_what_changes_nothing_is_not_in_the_history(cli: Cli) -> None:
