@@ -14,9 +14,10 @@ from starlette.responses import HTMLResponse
 
 from orderkit import db
 from orderkit.api import link_pages, problems
+from orderkit.api.accounts import NewPassword
 from orderkit.api.dependencies import Running, Runtime, address, anyone, logged_in
 from orderkit.api.json_body import Body, StrictRoute
-from orderkit.auth import accounts, authority, links, mails, passwords, sessions
+from orderkit.auth import accounts, authority, links, mails, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 from orderkit.auth.links import MAX_TOKEN, Purpose
@@ -35,12 +36,7 @@ class ForgotIn(Body):
 
 class ResetIn(Body):
     token: Secret
-    password: Annotated[
-        str,
-        Field(
-            min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH, json_schema_extra={"format": "password"}
-        ),
-    ]
+    password: NewPassword
 
 
 router = APIRouter(tags=["accounts"], route_class=StrictRoute)
@@ -105,8 +101,10 @@ def _ask_for_oneself(app: Runtime, user_id: UUID) -> None:
 
 
 async def _reset(request: Request, app: Runtime, token: str, password: str) -> None:
-    reset = links.reset_password, app.database, app.settings, token, password, _somebody(request)
-    await app.throttle.forget_failures(await app.hashing.run(*reset))
+    hashed = await app.hashing.run(links.new_hash, app.database, app.settings, token, password)
+    actor = _somebody(request)
+    account = await run_in_threadpool(links.reset_password, app.database, app.settings, token, hashed, actor)
+    await app.throttle.forget_failures(account)
 
 
 def _somebody(request: Request) -> Actor:

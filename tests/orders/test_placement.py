@@ -17,7 +17,7 @@ from orderkit import clock, idempotency
 from orderkit.auth.models import User
 from orderkit.catalog.models import Product
 from orderkit.db import Database
-from orderkit.errors import Invalid, KeyExpired, KeyInUse, KeyReused, OutOfStock, PriceChanged, InvalidToken
+from orderkit.errors import Invalid, InvalidToken, KeyExpired, KeyInUse, KeyReused, OutOfStock, PriceChanged
 from orderkit.idempotency import Abandoned, Answer, IdempotencyKey, Replay
 from orderkit.ids import new_id
 from orderkit.orders.models import Order, OrderItem
