@@ -42,4 +42,4 @@ def erase(connection: Connection, actor: Actor, user: Any) -> None:
     sessions.forget_of(connection, user.id)
     connection.execute(delete(_keys).where(_keys.c.user_id == user.id))
     connection.execute(delete(_mails).where(_mails.c.email == user.email))
-    audit_log.record(connection, actor, "user.deleted", f"user:{user.id}")
+    audit_log.record(connection, actor, "user.left" if actor.user_id == user.id else "user.deleted", f"user:{user.id}")

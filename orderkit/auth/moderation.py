@@ -14,6 +14,7 @@ from orderkit.auth import audit_log, authority, deletion, permissions, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.authority import Held
 from orderkit.auth.callers import Caller
+from orderkit.auth.directory import NOBODY
 from orderkit.auth.models import ADMIN, User
 from orderkit.clock import now
 from orderkit.errors import Conflict, Forbidden, NotFound
@@ -99,6 +100,11 @@ def _leave_an_admin(connection: Connection, user: Any, held: Held) -> None:
         return
     if connection.execute(other_admins(user.id).limit(1)).first() is None:
         raise Conflict("this is the last active admin; make another first")
+
+
+def is_without_admin(connection: Connection) -> bool:
+    """Whether there is nobody left who can log in as admin. The command line may go so far, and says so."""
+    return connection.execute(other_admins(NOBODY).limit(1)).first() is None
 
 
 def other_admins(user_id: UUID) -> Select[tuple[UUID]]:

@@ -162,7 +162,7 @@ def ban(email: Email) -> None:
 def unban(email: Email) -> None:
     """Let a banned account log in again."""
     _change(email, banned=False)
-    typer.echo(f"{email} is not banned")
+    typer.echo(f"{email} is no longer banned")
 
 
 @app.command("permissions", epilog="Example: orderkit users permissions ada@example.com")
@@ -198,7 +198,8 @@ def delete(
         with database.transaction() as session:
             moderation.delete(session.connection(), acting(), user_id, by=None)
             erasure.erase(session.connection(), user_id)
-    typer.echo(f"deleted {email}; orders that are still to be shipped keep their address until they are")
+        _warn(database)
+    typer.echo(f"deleted {email}; an order that is still to be shipped keeps its address until it is, or is cancelled")
 
 
 @app.command(epilog="Example: orderkit users password ada@example.com --password-stdin < password.txt")
@@ -226,6 +227,15 @@ def _change(email: str, *, role: str | None = None, banned: bool | None = None) 
         user_id = _id(database, email)
         with database.transaction() as session:
             moderation.change(session.connection(), acting(), user_id, by=None, role=role, banned=banned)
+        _warn(database)
+
+
+def _warn(database: Database) -> None:
+    from orderkit.auth import moderation
+
+    with database.reading() as session:
+        if moderation.is_without_admin(session.connection()):
+            typer.echo("no admin is left who can log in; make one: orderkit users create EMAIL --admin", err=True)
 
 
 def _id(database: Database, email: str) -> UUID:

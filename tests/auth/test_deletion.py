@@ -176,7 +176,7 @@ def test_deleted_twice_at_once_is_deleted_once(api: Client, database: Database) 
     with database.reading() as session:
         mine = select(AuditEntry).where(col(AuditEntry.subject) == f"user:{user.id}")
         [entry] = session.scalars(mine).all()
-    assert (entry.action, entry.actor_id, entry.detail) == ("user.deleted", user.id, {})
+    assert (entry.action, entry.actor_id, entry.detail) == ("user.left", user.id, {})
 
 
 def test_the_last_active_admin_cannot_go_and_the_last_but_one_can(api: Client, database: Database) -> None:
