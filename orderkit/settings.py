@@ -13,6 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -93,6 +94,13 @@ def _mail_url(url: SecretStr) -> SecretStr:
 def _webhook_secrets(given: SecretStr) -> SecretStr:
     webhook_signatures.keys_of(given.get_secret_value())
     return given
+
+
+def _sender(text: str) -> str:
+    _name, address = parseaddr(text)
+    if "@" not in address or not text.isprintable():
+        raise ValueError("is not an address; try Shop <shop@example.com>")
+    return text
 
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -207,7 +215,7 @@ class Settings(BaseSettings):
         description="smtp://user:password@host:587 (STARTTLS) or smtps://host:465 (TLS). Unset: mails become files in "
         "ORDERKIT_HOME/outbox.",
     )
-    mail_from: Annotated[str, Field(min_length=3, max_length=254)] = Field(
+    mail_from: Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_sender)] = Field(
         "orderkit@localhost", description="Sender of mails."
     )
 

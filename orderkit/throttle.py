@@ -92,8 +92,8 @@ class Throttle:
         """Around the check of a password of `account` that came from the address `client`.
 
         `account` is the e-mail address in its one spelling, known or not. A wrong password raises Unauthenticated or Invalid
-        within, or simply does not call `succeeded`. Raises RateLimited, before anything is checked, when too many failed;
-        that attempt does not count.
+        within, or simply does not call `succeeded`. Raises RateLimited, before anything is checked, when too many failed
+        or are under way; that attempt does not count.
         """
         by_account, by_address = self._hidden("account", account), self._hidden("address", network(client))
         address = await self._take(by_address, self._per_address)
@@ -116,14 +116,18 @@ class Throttle:
                 await self._counts.clear(taken)
                 await self._counts.give_back(address)
 
+    async def forget_failures(self, account: str) -> None:
+        """Begins the count of `account` anew: its owner has a new password, and is not to wait for what others guessed."""
+        await self._counts.forget(self._hidden("account", account))
+
     async def mail(self, client: str | None) -> None:
         """Counts a mail that is asked for from the address `client`, whoever is to get it. Raises RateLimited.
 
         How many one mailbox gets is another limit, which needs no counting here.
         """
-        await self._take(self._hidden("mail", network(client)), self._mails_per_address, "mails asked for")
+        await self._take(self._hidden("mail", network(client)), self._mails_per_address, "mails were asked for")
 
-    async def _take(self, key: str, limit: int, what: str = "failed logins") -> _Count:
+    async def _take(self, key: str, limit: int, what: str = "logins failed or are under way") -> _Count:
         taken = await self._counts.take(key, self._window_s)
         if taken.value > limit:
             wait = max(1, math.ceil(await self._counts.seconds_left(taken)))
@@ -238,6 +242,12 @@ class _Counts:
             await self._ask(lambda redis: redis.clear(count.key))
         else:
             await self._memory.clear(count.key)
+
+    async def forget(self, key: str) -> None:
+        """None at all, wherever they were taken."""
+        await self._memory.clear(key)
+        if self._pool is not None:
+            await self._ask(lambda redis: redis.clear(key))
 
     async def seconds_left(self, count: _Count) -> float:
         """Until its window ends."""

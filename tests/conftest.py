@@ -132,7 +132,7 @@ def _logs_as_before() -> Iterator[None]:
     if logs._output is not output:
         logs._output = output
         logger.remove()
-        logger.add(_to_stderr)
+        logger.add(_to_stderr, level="WARNING")  # as commands do, whose stderr some tests look at
     root.handlers[:] = handlers
     root.setLevel(level)
     for one in _loggers():

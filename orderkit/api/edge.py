@@ -34,6 +34,7 @@ CLIENT_GONE = 499
 # Most answers are somebody's, so none is kept by a cache that was not asked to by the route.
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _UNLESS_SAID = (b"cache-control", b"no-store")
+_QUIET = ("/health/", "/metrics")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -198,7 +199,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     histogram.observe(seconds)
     path = scope["path"]
     logs.write(
-        "DEBUG" if path.startswith(problems.UNCOUNTED) else "INFO",
+        "DEBUG" if path.startswith(_QUIET) else "INFO",
         f"{method} {path} {status}",
         {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from orderkit import names
 from orderkit.api import problems
 from orderkit.api.dependencies import Rule
 from orderkit.errors import BodyMalformed, Invalid, WrongMediaType
@@ -36,13 +36,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-def _one_line(text: str) -> str:
-    if not text.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", text):
-        raise ValueError("is blank or has control characters")
-    return text
-
-
-OneLine = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+OneLine = Annotated[str, Field(min_length=1, max_length=names.MAX_LENGTH), AfterValidator(names.check)]
 """A name or a reason: 1 to 200 characters, something to be seen among them, and no line breaks."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +14,10 @@ from starlette.responses import HTMLResponse
 
 from orderkit import db
 from orderkit.api import link_pages, problems
+from orderkit.api.accounts import NewPassword
 from orderkit.api.dependencies import Running, Runtime, address, anyone, logged_in
 from orderkit.api.json_body import Body, StrictRoute
-from orderkit.auth import accounts, links, mails, passwords
+from orderkit.auth import accounts, authority, links, mails, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 from orderkit.auth.links import MAX_TOKEN, Purpose
@@ -34,12 +36,7 @@ class ForgotIn(Body):
 
 class ResetIn(Body):
     token: Secret
-    password: Annotated[
-        str,
-        Field(
-            min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH, json_schema_extra={"format": "password"}
-        ),
-    ]
+    password: NewPassword
 
 
 router = APIRouter(tags=["accounts"], route_class=StrictRoute)
@@ -56,7 +53,7 @@ async def ask_for_verification(
 ) -> Response:
     """Has a mail sent with a link that confirms one's address; at most three an hour, and none once it is confirmed."""
     await app.throttle.mail(address(request))
-    await run_in_threadpool(_ask, app, Purpose.VERIFY_EMAIL, caller.user.email)
+    await run_in_threadpool(_ask_for_oneself, app, caller.id)
     return Response(status_code=202)
 
 
@@ -94,8 +91,20 @@ def _ask(app: Runtime, purpose: Purpose, email: str) -> None:
         mails.ask(session.connection(), purpose, email)
 
 
+def _ask_for_oneself(app: Runtime, user_id: UUID) -> None:
+    with app.database.transaction() as session:
+        # Locked, so that no mail is asked for once its user was deleted: nothing would erase the address in its row.
+        user = authority.lock_user(session.connection(), user_id)
+        if user is None:
+            raise sessions.over()
+        mails.ask(session.connection(), Purpose.VERIFY_EMAIL, user.email)
+
+
 async def _reset(request: Request, app: Runtime, token: str, password: str) -> None:
-    await app.hashing.run(links.reset_password, app.database, app.settings, token, password, _somebody(request))
+    hashed = await app.hashing.run(links.new_hash, app.database, app.settings, token, password)
+    actor = _somebody(request)
+    account = await run_in_threadpool(links.reset_password, app.database, app.settings, token, hashed, actor)
+    await app.throttle.forget_failures(account)
 
 
 def _somebody(request: Request) -> Actor:

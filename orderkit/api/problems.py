@@ -208,8 +208,8 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-UNCOUNTED = ("/health/", "/metrics")
-"""Paths that are asked for all the time by whoever watches, and count against nobody's limit."""
+UNCOUNTED = ("/health/", "/metrics", "/problems/")
+"""Paths that count against nobody's limit: whoever watches asks all the time, and whoever is refused may ask why."""
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 

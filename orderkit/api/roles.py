@@ -77,7 +77,7 @@ def set_permissions(
 ) -> Described:
     """Gives a role exactly these permissions, at once. Nobody gives or takes what they do not have themselves: 403.
 
-    Named twice is named once. `admin` keeps `roles:manage`: 409.
+    Named twice is named once. `admin` keeps every permission there is: 409.
     """
     with app.database.transaction() as session:
         return roles.set_permissions(session.connection(), actor, name, body.permissions, by=manager)

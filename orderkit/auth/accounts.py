@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
-from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from orderkit import names
 from orderkit.auth import audit_log, mails, passwords, permissions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.links import Purpose
@@ -29,6 +28,9 @@ def normal_email(text: str) -> str:
         )
     except EmailNotValidError as error:
         raise Invalid("the e-mail address cannot be taken", pointers=[("#/email", str(error))]) from None
+    if "=?" in found.local_part:  # the beginning of an encoded word (RFC 2047), of which readers make another address
+        problem = "no mail can be sent to an address with =? before the @"
+        raise Invalid("the e-mail address cannot be taken", pointers=[("#/email", problem)])
     return str(found.ascii_email).lower()
 
 
@@ -67,6 +69,7 @@ def create(
     With an `actor` the audit log says so.
     """
     address = normal_email(email)
+    _check_name(name)
     with database.reading() as session:
         permissions.require_role(session.connection(), role)
     if password is not None:
@@ -75,6 +78,13 @@ def create(
     user = User(email=address, name=name, password_hash=hashed, role=role)
     _store(database, user, actor=actor)
     return user
+
+
+def _check_name(name: str) -> None:
+    try:
+        names.check(name)
+    except ValueError as error:
+        raise Invalid(f"the name {error}", pointers=[("#/name", str(error))]) from None
 
 
 def _store(database: Database, user: User, *, verify: bool = False, actor: Actor | None = None) -> None:
@@ -114,16 +124,6 @@ def upgrade(database: Database, user: User, fresh: str) -> None:
     old = (_users.c.id == user.id) & (_users.c.password_hash == user.password_hash)
     with database.transaction() as session:
         session.connection().execute(_users.update().where(old).values(password_hash=fresh))
-
-
-def lock(connection: Connection, user_id: UUID, *, against_new_orders: bool = False) -> Any:
-    """The row of a user, locked until the transaction ends; None for one who is deleted or never was.
-
-    `against_new_orders` also keeps anybody from writing a row that refers to the user, as a new order or session does.
-    """
-    query = select(_users).where(_users.c.id == user_id).with_for_update(key_share=not against_new_orders)
-    found = connection.execute(query).one_or_none()
-    return None if found is None or found.deleted_at else found
 
 
 def find_by_email(database: Database, email: str) -> User | None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, delete, insert, or_, select, tuple_, update
 
-from orderkit.auth import accounts, audit_log, permissions, sessions
+from orderkit.auth import audit_log, authority, permissions, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import API_KEY_PREFIX, key_hash
 from orderkit.auth.models import ApiKey
@@ -70,7 +70,7 @@ def make(
     Raises Invalid for what the user may not do now, pointing at it, and Conflict when there are MAX_GOOD keys already. Of
     two who make the last one at once, the second waits for the first: the user's row is locked.
     """
-    owner = accounts.lock(connection, user_id)
+    owner = authority.lock_user(connection, user_id)
     if owner is None or owner.banned_at is not None:
         raise sessions.over()
     _require_held(wanted, permissions.of_role(connection, owner.role) | {OWN_ORDERS})

@@ -1,4 +1,8 @@
-"""Where somebody was when they changed something: the one thing that goes out of the audit log, once they are deleted."""
+"""Where somebody was when they changed something about themselves: the one thing that goes out of the audit log, once they
+are deleted.
+
+What they changed about others stays with where from: else whoever misused their power would only have to be deleted.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,18 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, select, text, update
 
 from orderkit.auth.models import ERASED, AuditEntry
+
+OWN = (
+    "api_key.made",
+    "api_key.revoked",
+    "api_keys.revoked",
+    "user.left",
+    "user.password_changed",
+    "user.password_reset",
+    "user.sessions_ended",
+    "user.verified",
+)
+"""Acts on oneself."""
 
 _log = AuditEntry.__table__  # type: ignore[attr-defined]
 _SAID = text(f"source <> '{ERASED}'")  # the very text of the partial index, else SQLite would not use it
@@ -25,5 +41,5 @@ def left(user_id: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def said(user_id: UUID | ColumnElement[Any]) -> Select[tuple[UUID]]:
-    """The entries of a user that say where they were. Rides ix_audit_log_actor_id."""
-    return select(_log.c.id).where(_log.c.actor_id == user_id, _SAID)
+    """The entries of a user about themselves that say where they were. Rides ix_audit_log_actor_id."""
+    return select(_log.c.id).where(_log.c.actor_id == user_id, _SAID, _log.c.action.in_(OWN))

@@ -6,6 +6,9 @@ who demote each other at once the second is by then none, and who loses a permis
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 from sqlalchemy import Connection, select
 
 from orderkit.auth import permissions, sessions
@@ -24,6 +27,16 @@ def wait_turn(connection: Connection) -> None:
     """Locks until the transaction ends, against everybody else who changes who may do what."""
     # Users refer to the row, and new ones may meanwhile. SQLite has one writer at a time as it is.
     connection.execute(select(_roles.c.name).where(_roles.c.name == ADMIN).with_for_update(key_share=True))
+
+
+def lock_user(connection: Connection, user_id: UUID, *, against_new_orders: bool = False) -> Any:
+    """The row of a user, locked until the transaction ends; None for one who is deleted or never was.
+
+    `against_new_orders` also keeps anybody from writing a row that refers to the user, as a new order or session does.
+    """
+    query = select(_users).where(_users.c.id == user_id).with_for_update(key_share=not against_new_orders)
+    found = connection.execute(query).one_or_none()
+    return None if found is None or found.deleted_at else found
 
 
 def held_in_turn(connection: Connection, by: Caller | None, needed: str) -> Held:

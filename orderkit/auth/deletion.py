@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, update
 
 from orderkit.auth import audit_log, sessions
 from orderkit.auth.audit_log import Actor
-from orderkit.auth.models import AccountMail, ApiKey, User
+from orderkit.auth.models import CUSTOMER, AccountMail, ApiKey, User
 from orderkit.clock import now
 
 NAME = "deleted user"
@@ -32,6 +32,7 @@ def erase(connection: Connection, actor: Actor, user: Any) -> None:
     erased = {
         "email": f"deleted-{user.id}@deleted.invalid",
         "name": NAME,
+        "role": CUSTOMER,
         "deleted_at": at,
         "erase_at": at,
         "token_version": _users.c.token_version + 1,
@@ -41,4 +42,4 @@ def erase(connection: Connection, actor: Actor, user: Any) -> None:
     sessions.forget_of(connection, user.id)
     connection.execute(delete(_keys).where(_keys.c.user_id == user.id))
     connection.execute(delete(_mails).where(_mails.c.email == user.email))
-    audit_log.record(connection, actor, "user.deleted", f"user:{user.id}")
+    audit_log.record(connection, actor, "user.left" if actor.user_id == user.id else "user.deleted", f"user:{user.id}")

@@ -84,19 +84,26 @@ def verify_email(database: Database, settings: Settings, token: str, actor: Acto
     return link.user_id
 
 
-def reset_password(database: Database, settings: Settings, token: str, password: str, actor: Actor) -> UUID:
-    """Gives the token's owner a new password, ends all their sessions and revokes their API keys; whose it is.
+def new_hash(database: Database, settings: Settings, token: str, password: str) -> str:
+    """The hash of `password`, for `reset_password`. Hashes: call it in HashingThreads.
 
-    Whoever resets a password may do it because somebody else was in, or registered with their address before them; what
-    that somebody left to come back with goes. Hashes: call it in HashingThreads. The address counts as verified from then
-    on: the token was sent to it. Raises Invalid, with pointer #/token or, for a password that cannot be taken, #/password;
-    the token stays good then.
+    Raises Invalid, with pointer #/token or, for a password that cannot be taken, #/password; the token stays good then.
     """
     key, link = _read(settings, Purpose.RESET_PASSWORD, token)
     with database.reading() as session:
         user = _owner(session.connection(), key, link)  # nobody has us hash with a link that is over
     passwords.check(password, about=(user.email, user.name))
-    hashed = passwords.hash_password(password)
+    return passwords.hash_password(password)
+
+
+def reset_password(database: Database, settings: Settings, token: str, hashed: str, actor: Actor) -> str:
+    """Gives the token's owner a new password, ends all their sessions and revokes their API keys; their address.
+
+    Whoever resets a password may do it because somebody else was in, or registered with their address before them; what
+    that somebody left to come back with goes. The address counts as verified from then on: the token was sent to it.
+    Raises Invalid with pointer #/token.
+    """
+    key, link = _read(settings, Purpose.RESET_PASSWORD, token)
     with database.transaction() as session:
         connection = session.connection()
         user = _owner(connection, key, link, lock=True)
@@ -107,7 +114,7 @@ def reset_password(database: Database, settings: Settings, token: str, password:
         audit_log.record(connection, holder, "user.password_reset", subject)
         if user.verified_at is None:
             audit_log.record(connection, holder, "user.verified", subject)
-    return link.user_id
+    return str(user.email)
 
 
 def _owner(connection: Connection, key: bytes, link: Link, *, lock: bool = False) -> Any:

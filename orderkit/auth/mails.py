@@ -185,7 +185,9 @@ class Mails:
         if failure is None:
             told.info("mail {}", outcome)
         else:
-            told.log("ERROR" if outcome == "given up" else "WARNING", "mail {}: {}", outcome, failure)
+            # What is refused for good is one address, which anybody can register: nothing here is out of order.
+            alarming = outcome == "given up" and not failure.for_good
+            told.log("ERROR" if alarming else "WARNING", "mail {}: {}", outcome, failure)
 
     async def _deliver(self, message: EmailMessage) -> NotSent | None:
         loop = asyncio.get_running_loop()

@@ -10,10 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, select, text, update
 
-from orderkit.auth import accounts, audit_log, authority, deletion, permissions, sessions
+from orderkit.auth import audit_log, authority, deletion, permissions, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.authority import Held
 from orderkit.auth.callers import Caller
+from orderkit.auth.directory import NOBODY
 from orderkit.auth.models import ADMIN, User
 from orderkit.clock import now
 from orderkit.errors import Conflict, Forbidden, NotFound
@@ -69,7 +70,7 @@ def delete(connection: Connection, actor: Actor, user_id: UUID, *, by: Caller | 
 def leave(connection: Connection, actor: Actor, user_id: UUID) -> None:
     """Deletes one's own account. Raises Conflict for the last active admin, and Unauthenticated if it is deleted already."""
     authority.wait_turn(connection)
-    user = accounts.lock(connection, user_id, against_new_orders=True)
+    user = authority.lock_user(connection, user_id, against_new_orders=True)
     if user is None:
         raise sessions.over()
     _leave_an_admin(connection, user, frozenset())
@@ -79,7 +80,7 @@ def leave(connection: Connection, actor: Actor, user_id: UUID) -> None:
 def _begin(connection: Connection, user_id: UUID, by: Caller | None, *, to_delete: bool = False) -> tuple[Any, Held]:
     """The row of whom it is about, locked, and what `by` may do by now."""
     held = authority.held_in_turn(connection, by, NEEDED)
-    user = accounts.lock(connection, user_id, against_new_orders=to_delete)
+    user = authority.lock_user(connection, user_id, against_new_orders=to_delete)
     if user is None:
         raise NotFound(f"there is no user {user_id}")
     if by is not None and by.id == user_id:
@@ -99,6 +100,11 @@ def _leave_an_admin(connection: Connection, user: Any, held: Held) -> None:
         return
     if connection.execute(other_admins(user.id).limit(1)).first() is None:
         raise Conflict("this is the last active admin; make another first")
+
+
+def is_without_admin(connection: Connection) -> bool:
+    """Whether there is nobody left who can log in as admin. The command line may go so far, and says so."""
+    return connection.execute(other_admins(NOBODY).limit(1)).first() is None
 
 
 def other_admins(user_id: UUID) -> Select[tuple[UUID]]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, update
 
-from orderkit.auth import accounts, audit_log, passwords, sessions
+from orderkit.auth import accounts, audit_log, authority, passwords, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.models import User
 from orderkit.db import Database
@@ -49,7 +49,7 @@ def set_new(database: Database, actor: Actor, email: str, new: str) -> None:
     hashed = passwords.hash_password(new)
     with database.transaction() as session:
         connection = session.connection()
-        if accounts.lock(connection, user.id) is None:
+        if authority.lock_user(connection, user.id) is None:
             raise NotFound(f"there is no user {email}")
         connection.execute(update(_users).where(_users.c.id == user.id).values(password_hash=hashed))
         _end_sessions(connection, actor, user.id)

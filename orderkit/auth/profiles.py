@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, update
 
-from orderkit.auth import accounts, sessions
+from orderkit.auth import authority, sessions
 from orderkit.auth.models import User, folded
 
 MAX_URL = 500
@@ -46,7 +46,7 @@ def change(connection: Connection, user_id: UUID, values: Mapping[str, Any]) -> 
 
     Raises Unauthenticated if they were deleted meanwhile.
     """
-    user = accounts.lock(connection, user_id)
+    user = authority.lock_user(connection, user_id)
     if user is None:
         raise sessions.over()
     if not values:

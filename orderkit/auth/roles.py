@@ -15,7 +15,6 @@ from orderkit.auth.permissions import PERMISSIONS, of_role
 from orderkit.errors import Conflict, Forbidden, Invalid, NotFound
 
 NEEDED = "roles:manage"
-"""Admin keeps it: without it nobody could give anything back."""
 
 _roles = Role.__table__  # type: ignore[attr-defined]
 _grants = RolePermission.__table__  # type: ignore[attr-defined]
@@ -51,7 +50,7 @@ def set_permissions(
 
     `by` is who asks over the API: they give and take nothing but what they may do themselves when it is their turn. None
     may do anything. Raises NotFound; Invalid, with pointers into `#/permissions`, for a permission there is not; Conflict
-    where admin would lose what it keeps; Forbidden; Unauthenticated.
+    where admin would lose any; Forbidden; Unauthenticated.
     """
     _require_known(wanted)
     return _change(connection, actor, role, lambda _before: frozenset(wanted), by)
@@ -89,8 +88,11 @@ def _change(
     before = of_role(connection, role)
     after = decide(before)
     added, removed = sorted(after - before), sorted(before - after)
-    if role == ADMIN and NEEDED in removed:
-        raise Conflict(f"{ADMIN} keeps {NEEDED}: without it nobody could give anything back")
+    if role == ADMIN and removed:
+        raise Conflict(
+            f"{ADMIN} keeps every permission there is: nobody gives what they do not have, so what {ADMIN} lost could"
+            f" not be given back; give a user another role instead"
+        )
     lacking = [] if held is None else [one for one in (*added, *removed) if one not in held]
     if lacking:
         raise Forbidden(f"nobody gives or takes what they do not have: {', '.join(lacking)}")

@@ -90,7 +90,7 @@ def rotate(database: Database, actor: Actor) -> UUID:
 def retire(database: Database, actor: Actor, key_id: UUID | None = None) -> list[UUID]:
     """Retires one key or, without `key_id`, all but the one that signs: their tokens are no longer good, within a second.
 
-    Answers which were retired. Raises NotFound, and Conflict for the only key that is good.
+    Answers which were retired. Raises NotFound, and Conflict for the key that signs.
     """
     with database.transaction() as session:
         connection = session.connection()
@@ -99,8 +99,8 @@ def retire(database: Database, actor: Actor, key_id: UUID | None = None) -> list
             these = good[1:]
         elif key_id not in good:
             raise NotFound(f"there is no signing key {key_id} that is good; see orderkit keys list")
-        elif len(good) == 1:
-            raise Conflict("this is the only signing key; make another first: orderkit keys rotate")
+        elif key_id == good[0]:  # else the one before it, given up by then, would sign again
+            raise Conflict("this is the key that signs; make another first: orderkit keys rotate")
         else:
             these = [key_id]
         for one in these:

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.fields import FieldInfo
+
+    from orderkit.settings import Settings
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -66,7 +70,25 @@ def check() -> None:
     from orderkit.settings import load_settings
 
     settings = load_settings()
+    for note in _notes(settings):
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"fine: {settings.env}, {settings.gateway} gateway, {settings.carrier_name} carrier")
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """What production can do without, and seldom should."""
+    if settings.env != "production":
+        return
+    if settings.mail_url is None:
+        yield "ORDERKIT_MAIL_URL is unset: mails, reset links among them, become files in ORDERKIT_HOME/outbox"
+    if settings.links_lead_nowhere:
+        yield f"ORDERKIT_PUBLIC_URL is {settings.public_url}: links in mails lead there"
+    if settings.resolved_database_url.startswith("sqlite"):
+        yield "the database is SQLite: one machine, one writer at a time"
+    if settings.redis_url is None:
+        yield "ORDERKIT_REDIS_URL is unset: each process counts failed logins and requests for itself"
+    if settings.metrics_token is None:
+        yield "ORDERKIT_METRICS_TOKEN is unset: /metrics is open to whoever reaches it"
 
 
 @app.command(epilog="Example: orderkit config env-example -o .env.example")

@@ -27,7 +27,7 @@ def dead_letters() -> None:
 
 @app.command("list", epilog="Example: orderkit dead-letters list --json")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=printing.MOST, help="How many at most.")] = 100,
     all_: Annotated[bool, typer.Option("--all", help="Also those that were retried or discarded.")] = False,
     json_: Json = False,
 ) -> None:
@@ -49,7 +49,8 @@ def list_(
     ]
     printing.table(("id", "order_id", "reason", "attempts", "created_at", "resolution"), rows)
     if len(found) > limit:
-        typer.echo(f"there are more: orderkit dead-letters list --limit {10 * limit}", err=True)
+        every = "--all " if all_ else ""
+        typer.echo(f"there are more: orderkit dead-letters list {every}--limit {printing.more_than(limit)}", err=True)
 
 
 @app.command(epilog="Example: orderkit dead-letters show 0199b2d0-7c5e-7a3f-9d3e-0a6f3c1b2d4e")

@@ -19,14 +19,29 @@ def explain(error: Exception) -> tuple[str, int]:
         return _usage(error), error.exit_code
     if isinstance(error, OrderkitError):
         wrong_use = isinstance(error, ConfigurationError | Invalid)
-        places = "".join(f"; {what}" for _where, what in error.pointers)
-        return f"error: {error.detail}{places}", WRONG_USE if wrong_use else DOES_NOT_HOLD
+        return f"error: {_told_once(error)}", WRONG_USE if wrong_use else DOES_NOT_HOLD
+    if isinstance(error, UnicodeEncodeError) and _is_no_text(error):
+        return "error: what was typed has bytes that are no text in UTF-8", WRONG_USE
     if isinstance(error, DBAPIError) and _lacks_tables(error):
         return "error: the database is not migrated; run: orderkit migrate", DOES_NOT_HOLD
     if isinstance(error, UNREACHABLE):
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
         return f"error: the database does not answer ({''.join(reason)}); check ORDERKIT_DATABASE_URL", DOES_NOT_HOLD
     return f"error: {type(error).__name__}: {_first_line(error)}; orderkit --debug … shows the trace", DOES_NOT_HOLD
+
+
+def _told_once(error: OrderkitError) -> str:
+    """The detail, and of what is wrong with each part only what it does not say itself."""
+    told = error.detail
+    for _where, what in error.pointers:
+        if what not in told:
+            told += f"; {what}"
+    return told
+
+
+def _is_no_text(error: UnicodeEncodeError) -> bool:
+    """Whether it is about a byte of the command line that Python could not decode, and keeps as half of a character."""
+    return any("\udc80" <= character <= "\udcff" for character in error.object[error.start : error.end])
 
 
 def _usage(error: typer.TyperException) -> str:

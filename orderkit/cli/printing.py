@@ -12,6 +12,15 @@ PROSE_WIDTH = 24
 """Text that may be wrapped gets at least so many columns of a table."""
 
 
+MOST = 10_000
+"""Rows that a list shows at most."""
+
+
+def more_than(limit: int) -> int:
+    """What to ask for after a list that ended at `limit` rows."""
+    return min(10 * limit, MOST)
+
+
 def as_json(value: Any) -> None:
     """One JSON value; times, ids and paths as text."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,7 @@ def history(
         str | None,
         typer.Option(help="Only of this: `role:<name>`, `user:<id>`, `api_key:<id>`, `signing_key:<id>`."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=printing.MOST, help="How many at most.")] = 100,
     json_: Json = False,
 ) -> None:
     """Show the audit log, newest first: who changed what about users, roles and keys, and from where."""
@@ -93,7 +94,8 @@ def history(
     ]
     printing.table(("at", "action", "subject", "by user", "from", "detail"), rows)
     if len(found) > limit:
-        typer.echo(f"there are more: orderkit roles history --limit {min(10 * limit, 10_000)}", err=True)
+        of = "" if subject is None else f"--subject={shlex.quote(subject)} "
+        typer.echo(f"there are more: orderkit roles history {of}--limit {printing.more_than(limit)}", err=True)
 
 
 @app.command(epilog="Example: orderkit roles matrix -o docs/access.md")

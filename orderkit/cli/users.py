@@ -57,7 +57,8 @@ def create(
         given = _password(from_stdin=password_stdin)
         password = given or _generated()
         wanted = ADMIN if admin else role or CUSTOMER
-        user = accounts.create(database, email, name or email.partition("@")[0], password, wanted, actor=acting())
+        called = email.partition("@")[0] if name is None else name
+        user = accounts.create(database, email, called, password, wanted, actor=acting())
     made = {"id": user.id, "email": user.email, "name": user.name, "role": user.role}
     if not given:
         made["password"] = password
@@ -74,7 +75,10 @@ def _password(*, from_stdin: bool) -> str:
     from orderkit.errors import Invalid
 
     if from_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+        try:
+            password = sys.stdin.readline().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise Invalid("the password on stdin is not text in UTF-8") from None
         if not password:
             raise Invalid("there is no password on stdin; write it there in one line")
         return password
@@ -99,7 +103,7 @@ def list_(
     q: Annotated[
         str, typer.Option("--q", help="Only those whose address or name begins so, in whatever case, or of this id.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=printing.MOST, help="How many at most.")] = 100,
     after: Annotated[str | None, typer.Option(help="Only those whose address comes after this one.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
@@ -115,7 +119,8 @@ def list_(
     rows = [(one.email, one.name, one.role, _state(one), one.id, _instant(one.created_at)) for one in found]
     printing.table(("email", "name", "role", "state", "id", "created_at"), rows, json_=json_)
     if more is not None and not json_:
-        rest = f"--q {shlex.quote(q)} --limit {10 * limit}" if q else f"--after {found[-1].email}"
+        searched, last = shlex.quote(q), shlex.quote(found[-1].email if found else "")
+        rest = f"--q={searched} --limit {printing.more_than(limit)}" if q else f"--after={last}"
         typer.echo(f"more may follow: orderkit users list {rest}", err=True)
 
 
@@ -157,7 +162,7 @@ def ban(email: Email) -> None:
 def unban(email: Email) -> None:
     """Let a banned account log in again."""
     _change(email, banned=False)
-    typer.echo(f"{email} is not banned")
+    typer.echo(f"{email} is no longer banned")
 
 
 @app.command("permissions", epilog="Example: orderkit users permissions ada@example.com")
@@ -193,7 +198,8 @@ def delete(
         with database.transaction() as session:
             moderation.delete(session.connection(), acting(), user_id, by=None)
             erasure.erase(session.connection(), user_id)
-    typer.echo(f"deleted {email}; orders that are still to be shipped keep their address until they are")
+        _warn(database)
+    typer.echo(f"deleted {email}; an order that is still to be shipped keeps its address until it is, or is cancelled")
 
 
 @app.command(epilog="Example: orderkit users password ada@example.com --password-stdin < password.txt")
@@ -221,6 +227,15 @@ def _change(email: str, *, role: str | None = None, banned: bool | None = None) 
         user_id = _id(database, email)
         with database.transaction() as session:
             moderation.change(session.connection(), acting(), user_id, by=None, role=role, banned=banned)
+        _warn(database)
+
+
+def _warn(database: Database) -> None:
+    from orderkit.auth import moderation
+
+    with database.reading() as session:
+        if moderation.is_without_admin(session.connection()):
+            typer.echo("no admin is left who can log in; make one: orderkit users create EMAIL --admin", err=True)
 
 
 def _id(database: Database, email: str) -> UUID:
@@ -229,7 +244,7 @@ def _id(database: Database, email: str) -> UUID:
 
     found = accounts.find_by_email(database, email)
     if found is None or found.deleted_at:
-        raise NotFound(f"there is no user {email}; see: orderkit users list --q {shlex.quote(email[:3])}")
+        raise NotFound(f"there is no user {email}; see: orderkit users list --q={shlex.quote(email[:3])}")
     return found.id
 
 

@@ -116,9 +116,9 @@ def test_a_body_at_the_limit_is_read_and_one_byte_more_is_not(api: Client) -> No
     assert over.headers["connection"] == "close"
 
 
-def test_a_body_of_unsaid_length_is_cut_off_at_the_limit(api: Client) -> None:
+def test_a_body_of_unsaid_length_is_cut_off_at_the_limit(api: Client, staff: dict[str, str]) -> None:
     for path in ("/register", "/token", "/products/x/stock"):
-        answer = api.run(api.call("POST", path, headers=JSON, chunks=[b"x" * 1000] * 1000))
+        answer = api.run(api.call("POST", path, headers=JSON | staff, chunks=[b"x" * 1000] * 1000))
         assert (answer.status, answer.code) == (413, "body_too_large")
 
 

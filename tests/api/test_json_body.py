@@ -108,7 +108,9 @@ def test_only_an_integer_in_bounds_is_an_integer(number: Any) -> None:
         Sent.model_validate({"number": number})
 
 
-@pytest.mark.parametrize("text", ["", " ", "a\nb", "a\x1fb", "a\x85b", "x" * 201, 5, None])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\u200b", "a\nb", "a\x1fb", "a\x85b", "a\u202eb", "a\u2028b", "x" * 201, 5, None]
+)
 def test_only_one_line_is_one_line(text: Any) -> None:
     with pytest.raises(ValidationError):
         Sent.model_validate({"number": 1, "text": text})

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
 from sqlmodel import col, select
 
 from orderkit import clock
 from orderkit.api import link_pages
-from orderkit.auth import passwords
+from orderkit.auth import callers, moderation, passwords
+from orderkit.auth.audit_log import Actor
+from orderkit.auth.callers import Caller
 from orderkit.auth.links import MAX_TOKEN, Purpose
 from orderkit.auth.mails import Mails
 from orderkit.auth.models import AccountMail, AuditEntry, User
@@ -152,6 +156,50 @@ def test_a_forgotten_password_is_reset_and_the_old_one_and_every_session_end(
         ("user.password_reset", "127.0.0.1"),
         ("user.verified", "127.0.0.1"),
     ]
+
+
+def guess_until_refused(api: Client) -> None:
+    while log_in(api, "not the password").status == 401:
+        pass
+    assert log_in(api, ADA["password"]).status == 429
+
+
+def test_whoever_resets_the_password_does_not_wait_for_what_others_guessed(api: Client, post: Post, ada: User) -> None:
+    """OWASP ASVS 5.0, V6.1.1: a limit may not become a way to lock somebody out."""
+    guess_until_refused(api)
+    api.post("/password/forgot", {"email": ada.email})
+    [token] = post.tokens()
+    assert api.post("/password/reset", {"token": token, "password": "short"}).status == 422
+    assert log_in(api, ADA["password"]).status == 429
+    assert api.post("/password/reset", {"token": token, "password": NEW}).status == 204
+    assert log_in(api, NEW).status == 200
+
+    guess_until_refused(api)
+    api.post("/password/forgot", {"email": ada.email})
+    [_, token] = post.tokens()
+    assert api.form("/links/reset-password", {"token": token, "password": NEW}).status == 200
+    assert log_in(api, NEW).status == 200
+
+
+def test_whoever_is_deleted_while_they_ask_for_a_mail_leaves_no_address_behind(
+    api: Client, post: Post, ada: User, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who, known, of_session = api.token(ada), threading.Event(), callers.of_session
+
+    def noticed(database: Database, user_id: UUID, session_id: UUID) -> Caller | None:
+        found = of_session(database, user_id, session_id)
+        known.set()
+        return found
+
+    monkeypatch.setattr(callers, "of_session", noticed)
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            moderation.leave(session.connection(), Actor(ada.id, "here"), ada.id)
+            asking = threads.submit(api.post, "/users/me/verification", headers=who)
+            assert known.wait(10)
+            wait([asking], timeout=0.3)  # long enough for what does not wait to be over
+        assert asking.result(20).code == "unauthenticated"
+    assert post.rows() == []
 
 
 def test_of_two_resets_at_once_one_succeeds(api: Client, post: Post, ada: User) -> None:

@@ -118,11 +118,22 @@ def test_an_unknown_role_is_not_found(api: Client, staff: Headers) -> None:
     assert put(api, "king", ["orders:read"], staff).code == "not_found"
 
 
-def test_admin_keeps_what_gives_everything_back(api: Client, staff: Headers) -> None:
-    refused = put(api, ADMIN, ["orders:read"], staff)
+@pytest.mark.parametrize(
+    "wanted",
+    [[], ["roles:manage"], ["users:manage"], *(sorted({*PERMISSIONS} - {one}) for one in sorted(PERMISSIONS))],
+)
+def test_admin_keeps_every_permission(api: Client, staff: Headers, wanted: list[str]) -> None:
+    """Nobody gives what they do not have: over the API nobody could give it back."""
+    refused = put(api, ADMIN, wanted, staff)
     assert (refused.status, refused.code) == (409, "conflict")
+    assert "keeps every permission" in refused.json()["detail"]
     assert permissions_of(api, ADMIN, staff) == sorted(PERMISSIONS)
-    assert put(api, ADMIN, ["roles:manage"], staff).status == 200
+    assert entries(api, staff, ADMIN) == []
+
+
+def test_admin_may_be_given_all_that_it_has(api: Client, staff: Headers) -> None:
+    assert put(api, ADMIN, sorted(PERMISSIONS), staff).status == 200
+    assert entries(api, staff, ADMIN) == []
 
 
 @pytest.mark.parametrize(

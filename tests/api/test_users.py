@@ -181,7 +181,7 @@ def test_who_is_absent_or_deleted_is_not_found(api: Client, database: Database, 
 def test_the_last_active_admin_stays_one(
     api: Client, database: Database, admin: User, what: dict[str, Any] | None
 ) -> None:
-    """By somebody who may do all that an admin may, without being one. The banned, the deleted and who cannot log in are no admins."""
+    """By somebody who may do all that an admin may, without being one. Who cannot log in is no admin here."""
     make_user(database, role=ADMIN)
     make_user(database, role=ADMIN, banned_at=clock.now())
     make_user(database, role=ADMIN, deleted_at=clock.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,38 @@ def test_a_rule_catches_what_it_forbids(rule: Rule, code: str) -> None:
 @pytest.mark.parametrize("code", ["import time\ntime.monotonic()", "from orderkit import clock\nclock.now()"])
 def test_the_clock_rule_leaves_monotonic_time_and_our_own_clock_alone(code: str) -> None:
     assert list(reads_the_wall_clock(ast.parse(code))) == []
+
+
+def name_of(module: Path) -> str:
+    parts = module.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.Module, known: set[str]) -> set[str]:
+    """Which of the modules `known` must have been imported before this one has: not those that functions import."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            wholes = {f"{node.module}.{one.name}" for one in node.names}
+            found |= wholes if wholes <= known else {str(node.module), *wholes}
+        elif isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+    return found & known
+
+
+def test_whichever_module_is_imported_first_can_be() -> None:
+    known = {name_of(path) for path in MODULES}
+    needs = {name_of(path): imported(ast.parse(path.read_text()), known) - {name_of(path)} for path in MODULES}
+    TopologicalSorter(needs).prepare()  # raises CycleError, which names the modules
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    codes = {"a.b": "from a import c", "a.c": "import os\nfrom a.d import thing", "a.d": "import a.b"}
+    needs = {name: imported(ast.parse(code), {*codes}) for name, code in codes.items()}
+    with pytest.raises(CycleError):
+        TopologicalSorter(needs).prepare()
+    needs["a.d"] = imported(ast.parse("def later():\n    import a.b"), {*codes})
+    TopologicalSorter(needs).prepare()
 
 
 def test_modules_are_named_by_what_they_do() -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from email import message_from_bytes, policy
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from orderkit import mail
 from orderkit.auth import accounts, passwords
 from orderkit.auth.models import ADMIN, CUSTOMER
 from orderkit.auth.passwords import HashingThreads
 from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid, Unavailable
+from orderkit.ids import new_id
+from orderkit.settings import Settings
 from tests.factories import all_users, make_user
 
 
@@ -28,6 +34,28 @@ from tests.factories import all_users, make_user
 def test_an_address_has_one_spelling(written: str, normal: str) -> None:
     assert accounts.normal_email(written) == normal
     assert accounts.normal_email(normal) == normal
+
+
+@pytest.mark.parametrize("local", ["=?utf-8?q?x?=", "=?x?q?x?=", "a=?utf-8?b?eA==?=b", "=?"])
+def test_an_address_that_readers_take_for_another_is_none(local: str) -> None:
+    """What is an encoded word to RFC 2047 is, before an @, an address to RFC 5321."""
+    with pytest.raises(Invalid) as refused:
+        accounts.normal_email(f"{local}@example.com")
+    assert [where for where, _ in refused.value.pointers] == ["#/email"]
+
+
+@given(
+    st.text("az09!#$%&'*+-/=?^_`{|}~.", min_size=1, max_size=20)
+    | st.from_regex(r"=\?[a-z8-]*\?[qb]\?[a-z=]*\?=", fullmatch=True)
+)
+def test_a_mail_can_be_written_to_whatever_address_is_taken(local: str) -> None:
+    try:
+        address = accounts.normal_email(f"{local}@example.com")
+    except Invalid:
+        return
+    message = mail.compose(Settings(_env_file=None), id=new_id(), to=address, subject="S", text="T")
+    [back] = message_from_bytes(bytes(message), policy=policy.default)["To"].addresses
+    assert back.addr_spec == address
 
 
 def test_a_user_is_made_once(database: Database) -> None:

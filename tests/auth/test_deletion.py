@@ -14,7 +14,7 @@ from sqlmodel import col
 from orderkit import clock
 from orderkit.auth import accounts, mails, sessions
 from orderkit.auth.links import Purpose
-from orderkit.auth.models import ADMIN, ApiKey, AuditEntry, LoginSession, User
+from orderkit.auth.models import ADMIN, CUSTOMER, ApiKey, AuditEntry, LoginSession, User
 from orderkit.db import Database
 from orderkit.orders import erasure
 from orderkit.orders.models import Order
@@ -176,7 +176,7 @@ def test_deleted_twice_at_once_is_deleted_once(api: Client, database: Database) 
     with database.reading() as session:
         mine = select(AuditEntry).where(col(AuditEntry.subject) == f"user:{user.id}")
         [entry] = session.scalars(mine).all()
-    assert (entry.action, entry.actor_id, entry.detail) == ("user.deleted", user.id, {})
+    assert (entry.action, entry.actor_id, entry.detail) == ("user.left", user.id, {})
 
 
 def test_the_last_active_admin_cannot_go_and_the_last_but_one_can(api: Client, database: Database) -> None:
@@ -185,6 +185,9 @@ def test_the_last_active_admin_cannot_go_and_the_last_but_one_can(api: Client, d
     tokens = [api.token(one) for one in admins]
     answers = at_once(*(partial(delete_me, api, who) for who in tokens))
     assert sorted(one.status for one in answers) == [204, 204, 409]
+    with database.reading() as session:
+        roles = [session.get_one(User, one.id).role for one in admins]
+    assert sorted(roles) == [ADMIN, CUSTOMER, CUSTOMER], "who is deleted is no admin any more"
     [left] = [who for who, answer in zip(tokens, answers, strict=True) if answer.status == 409]
     assert delete_me(api, left).code == "conflict"
     assert api.get("/users/me", left).json()["role"] == ADMIN

@@ -55,7 +55,8 @@ class Desk:
         if purpose is Purpose.VERIFY_EMAIL:
             assert links.verify_email(self.database, self.settings, token, FROM) == self.user_id
         else:
-            assert links.reset_password(self.database, self.settings, token, NEW, FROM) == self.user_id
+            hashed = links.new_hash(self.database, self.settings, token, NEW)
+            assert links.reset_password(self.database, self.settings, token, hashed, FROM) == self.user().email
 
     def refuses(self, purpose: Purpose, token: str) -> bool:
         """Whether the token is good for nothing, whichever way it is tried, and nothing changed."""
@@ -286,7 +287,7 @@ def test_a_password_that_cannot_be_taken_leaves_the_link_good(desk: Desk, passwo
     token = desk.link(Purpose.RESET_PASSWORD)
     before = desk.user()
     with pytest.raises(Invalid) as refused:
-        links.reset_password(desk.database, desk.settings, token, password, FROM)
+        links.new_hash(desk.database, desk.settings, token, password)
     assert [pointer for pointer, _ in refused.value.pointers] == ["#/password"]
     assert desk.user() == before
     links.check(desk.database, desk.settings, Purpose.RESET_PASSWORD, token)

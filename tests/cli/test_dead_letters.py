@@ -75,7 +75,9 @@ def test_people_get_tables_and_sentences(shop: Shop, orderkit: Orderkit) -> None
     _status, out, err = orderkit("list", "--limit", "1")
     assert str(second.id) in out
     assert str(first.id) not in out
-    assert "there are more" in err
+    assert err == "there are more: orderkit dead-letters list --limit 10\n"
+    _status, _out, err = orderkit("list", "--limit", "1", "--all")
+    assert err == "there are more: orderkit dead-letters list --all --limit 10\n"
     _status, out, _err = orderkit("show", str(first.id))
     assert str(first.order_id) in out
     assert "rejected" in out

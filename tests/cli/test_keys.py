@@ -78,10 +78,13 @@ def test_retire_ends_all_keys_but_the_one_that_signs(cli: Cli, database: Databas
     assert (again.code, again.out) == (0, "nothing to retire: the key that signs is the only one that is good\n")
 
 
-def test_one_key_can_be_retired_by_its_id_even_the_one_that_signs(cli: Cli) -> None:
+def test_one_key_can_be_retired_by_its_id_but_not_the_one_that_signs(cli: Cli) -> None:
+    """Else the one before it would sign again, though it was to be given up."""
     old, new = made(cli), made(cli)
-    assert cli("keys", "retire", new).code == 0
-    assert [(one["id"], one["signs"]) for one in listed(cli)] == [(new, False), (old, True)]
+    refused = cli("keys", "retire", new)
+    assert (refused.code, "orderkit keys rotate" in refused.err) == (1, True)
+    assert cli("keys", "retire", old).code == 0
+    assert [(one["id"], one["signs"]) for one in listed(cli)] == [(new, True), (old, False)]
 
 
 def test_the_table_shows_when_each_was_made_and_retired_and_which_signs(cli: Cli) -> None:

@@ -117,6 +117,10 @@ REFUSED = Exception('connection failed: connection to server at "127.0.0.1", por
     [
         (ConfigurationError("ORDERKIT_X is wrong"), 2, "error: ORDERKIT_X is wrong"),
         (Invalid("no good", pointers=[("#/a", "too short")]), 2, "error: no good; too short"),
+        (Invalid("it is too short", pointers=[("#/a", "is too short")] * 2), 2, "error: it is too short\n"),
+        (Invalid("no good", pointers=[("#/a", "too short"), ("#/b", "too short")]), 2, "error: no good; too short\n"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 2, "no text in UTF-8"),
+        (UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), 1, "error: UnicodeEncodeError"),
         (Conflict("there is one already"), 1, "error: there is one already"),
         (NotFound("there is none"), 1, "error: there is none"),
         (Unavailable("not now"), 1, "error: not now"),

@@ -78,6 +78,8 @@ def test_history_says_who_when_what_and_from_where(cli: Cli) -> None:
         newest["at"][:10] + "T" + newest["at"][11:19] + "Z",
     ]
     assert "--limit 10" in table.err
+    some = cli("roles", "history", "--limit", "1", "--subject", "role:creator").err
+    assert some.endswith("orderkit roles history --subject=role:creator --limit 10\n")
 
 
 def test_what_changes_nothing_is_not_in_the_history(cli: Cli) -> None:
@@ -116,7 +118,8 @@ def test_where_users_have_no_numbers_the_system_is_asked_who_acts(monkeypatch: p
         (["grant", "king", "orders:read"], 1, "there is no role king; roles are admin, analyst"),
         (["grant", "support", "orders:read", "orders:eat"], 2, "there is no permission orders:eat; permissions are"),
         (["revoke", "support", "orders:eat"], 2, "there is no permission orders:eat"),
-        (["revoke", "admin", "roles:manage"], 1, "admin keeps roles:manage"),
+        (["revoke", "admin", "roles:manage"], 1, "admin keeps every permission"),
+        (["revoke", "admin", "audit:read", "orders:read"], 1, "admin keeps every permission"),
         (["grant", "support"], 2, "permissions"),
         (["history", "--limit", "0"], 2, "--limit"),
         (["matrix", "-o", "none/access.md"], 2, "cannot write none/access.md"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import sys
 from typing import Any
 
@@ -119,9 +121,57 @@ def test_the_list_goes_on_where_it_stopped(cli: Cli, database: Database) -> None
         accounts.create(database, f"{name}@example.com", name, None)
     first = cli("users", "list", "--limit", "2")
     assert [line.split()[0] for line in first.out.splitlines()] == ["email", "a@example.com", "b@example.com"]
-    assert "--after b@example.com" in first.err
+    assert "--after=b@example.com" in first.err
     rest = json.loads(cli("users", "list", "--after", "b@example.com", "--json").out)
     assert [one["email"] for one in rest] == ["c@example.com"]
+
+
+@pytest.mark.parametrize("local", ["`id`", "$home", "a|b", "a&b", "--json", "o'brien", "*"])
+def test_what_the_list_says_to_run_can_be_pasted_whatever_the_address(cli: Cli, database: Database, local: str) -> None:
+    for name in (local, "~last"):
+        accounts.create(database, f"{name}@example.com", "Somebody", None)
+    told = cli("users", "list", "--limit", "1").err.strip()
+    program, *arguments = shlex.split(told.removeprefix("more may follow: "))
+    assert (program, arguments) == ("orderkit", ["users", "list", f"--after={local}@example.com"])
+    assert re.fullmatch(r"more may follow: orderkit users list --after=([\w@.=-]|'[^']*'|\"'\")+", told)
+    assert [one["email"] for one in json.loads(cli(*arguments, "--json").out)] == ["~last@example.com"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--after", "\udcff"],
+        ["list", "--q", "\udcff"],
+        ["show", "\udcff@example.com"],
+        ["create", "ada@example.com", "--name", "\udcff\udcfe"],
+        ["create", "ada@example.com", "--name", ""],
+        ["create", "ada@example.com", "--name", "\u200b"],
+        ["create", "ada@example.com", "--name", "a\u202eb"],
+        ["create", "ada@example.com", "--name", "x" * 201],
+        ["create", "=?utf-8?q?x?=@example.com"],
+    ],
+    ids=ascii,
+)
+def test_what_is_no_text_or_no_name_is_wrong_use(cli: Cli, database: Database, arguments: list[str]) -> None:
+    """Python gives bytes that it cannot decode as halves of characters."""
+    told = cli("users", *arguments)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.count("\n") == 1
+    assert "UnicodeEncodeError" not in told.err
+    assert all_users(database) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (["--role", "king"], "", "error: there is no role king; roles are admin, analyst, creator, customer"),
+        (["--password-stdin"], "short\n", "error: the password has to have 8 to 128 characters"),
+    ],
+)
+def test_nothing_is_said_twice(cli: Cli, arguments: list[str], stdin: str, said: str) -> None:
+    told = cli("users", "create", "ada@example.com", *arguments, stdin=stdin).err
+    assert told.startswith(said)
+    assert told.count("is no role") + told.count("8 to 128") <= 1
 
 
 @pytest.mark.usefixtures("narrow_terminal")
@@ -230,7 +280,7 @@ def test_an_account_is_deleted_only_when_that_is_meant(cli: Cli, database: Datab
     assert stored(database, ada).deleted_at is None
     assert cli("users", "delete", "ada@example.com", "--yes").code == 0
     assert stored(database, ada).name == "deleted user"
-    assert cli("users", "list", "--json").out == "[]\n"
+    assert cli("users", "list", "--json").out == cli("users", "list", "--q", "deleted", "--json").out == "[]\n"
     assert entries(database) == [("user.deleted", f"user:{ada.id}", {})]
     assert cli("users", "create", "ada@example.com").code == 0, "the address is free"
 

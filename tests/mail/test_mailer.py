@@ -27,7 +27,7 @@ from orderkit import mail
 from orderkit.errors import ConfigurationError
 from orderkit.ids import new_id
 from orderkit.mail import NotSent, Smtp, compose, open_mailer
-from orderkit.settings import Settings
+from orderkit.settings import Settings, load_settings
 
 PASSWORD = "s3cret/with:signs@in it"
 LINK = "https://shop.example/links/verify-email?token=" + "x" * 400
@@ -98,7 +98,7 @@ def test_one_address_is_one_address(settings: Settings, several: str) -> None:
 )
 def test_a_sender_that_is_no_address_is_told_at_the_start(tmp_path: Path, sender: str) -> None:
     with pytest.raises(ConfigurationError, match="ORDERKIT_MAIL_FROM"):
-        open_mailer(Settings(_env_file=None, home=tmp_path, mail_from=sender))
+        open_mailer(load_settings(_env_file=None, home=tmp_path, mail_from=sender))
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -350,26 +350,26 @@ def test_forgetting_old_keys_waits_for_nobody_either(placed: Placed, database: D
 
 
 def test_the_audit_log_keeps_what_somebody_did_and_not_where_they_were(placed: Placed, database: Database) -> None:
-    """Theirs, about themselves or another; where others were who changed something about them stays."""
+    """About themselves; what they did to others stays with where from, or who misuses their power need only be deleted."""
     staff = make_user(database)
     mine, about_me = Actor(placed.user.id, "192.0.2.66"), f"user:{placed.user.id}"
     with database.transaction() as session:
-        for actor, subject in (
-            (mine, about_me),
-            (mine, "role:support"),
-            (Actor(staff.id, "192.0.2.1"), about_me),
-            (Actor(None, "command line (root)"), about_me),
+        for actor, action, subject in (
+            (mine, "user.password_changed", about_me),
+            (mine, "role.permissions_changed", "role:support"),
+            (Actor(staff.id, "192.0.2.1"), "user.unbanned", about_me),
+            (Actor(None, "command line (root)"), "user.unbanned", about_me),
         ):
-            audit_log.record(session.connection(), actor, "something.done", subject, to="canary")
+            audit_log.record(session.connection(), actor, action, subject, to="canary")
     placed.delete()
     with database.reading() as session:
         entries = audit_log.page(session.connection(), limit=10)
     assert [(one.actor_id, one.source, one.action) for one in entries] == [
-        (placed.user.id, "erased", "user.deleted"),
-        (None, "command line (root)", "something.done"),
-        (staff.id, "192.0.2.1", "something.done"),
-        (placed.user.id, "erased", "something.done"),
-        (placed.user.id, "erased", "something.done"),
+        (placed.user.id, "erased", "user.left"),
+        (None, "command line (root)", "user.unbanned"),
+        (staff.id, "192.0.2.1", "user.unbanned"),
+        (placed.user.id, "192.0.2.66", "role.permissions_changed"),
+        (placed.user.id, "erased", "user.password_changed"),
     ]
     assert [one.detail for one in entries] == [{}] + [{"to": "canary"}] * 4
 
@@ -380,9 +380,7 @@ def test_entries_that_were_too_many_or_too_late_lose_their_source_too(
     monkeypatch.setattr(erasure, "AT_ONCE", 2)
     with database.transaction() as session:
         for _ in range(5):
-            audit_log.record(
-                session.connection(), Actor(placed.user.id, "192.0.2.66"), "something.done", "role:support"
-            )
+            audit_log.record(session.connection(), Actor(placed.user.id, "192.0.2.66"), "api_key.made", "api_key:1")
     placed.delete()
     assert mentions(database, "192.0.2.66") == ["audit_log.source"]
     while mentions(database, "192.0.2.66"):

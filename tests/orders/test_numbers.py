@@ -54,7 +54,7 @@ def test_processes_that_place_at_once_never_give_one_number_twice(
         for _ in range(5):
             one.place([to_place(user, sku) for _ in range(each)])
 
-    at_once(*(lambda one=one: place(one) for one in placements))  # type: ignore[misc]
+    at_once(*(lambda one=one: place(one) for one in placements))
     found = stored(database)
     assert len(found) == len(set(found)) == 4 * 5 * each
     assert None not in found

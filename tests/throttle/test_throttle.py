@@ -106,6 +106,33 @@ class TestLogins:
 
         run(work, configured(store))
 
+    def test_what_failed_for_an_account_can_be_forgotten_and_what_came_from_its_address_is_not(
+        self, configured: Callable[..., Settings], store: str | None
+    ) -> None:
+        async def work(one: Throttle) -> None:
+            for _ in range(2):
+                for _ in range(3):
+                    await fails(one)
+                    await fails(one, "grace@example.com", "198.51.100.7")
+                await refused(one)
+                await one.forget_failures(ACCOUNT)
+                await succeeds(one)
+                await refused(one, "grace@example.com", "203.0.113.7")
+                await one.forget_failures("grace@example.com")
+            await fails(one, "alan@example.com")
+            await refused(one, "alan@example.com")
+
+        run(work, configured(store, login_failures_per_address=7))
+
+    def test_who_is_refused_hears_that_attempts_under_way_count_too(self, configured: Callable[..., Settings]) -> None:
+        async def work(one: Throttle) -> None:
+            async with one.login(ACCOUNT, CLIENT), one.login(ACCOUNT, CLIENT), one.login(ACCOUNT, CLIENT):
+                with pytest.raises(RateLimited, match="too many logins failed or are under way") as error:
+                    await succeeds(one)
+            assert int(error.value.headers["Retry-After"]) > 0
+
+        run(work, configured())
+
     def test_an_address_is_throttled_after_its_failures_whoever_they_were_for(
         self, configured: Callable[..., Settings], store: str | None
     ) -> None:
