@@ -178,7 +178,7 @@ def test_members_that_are_not_known_are_passed_over(api: Client, shop: Shop, par
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("seconds", [-299, 299])
+@pytest.mark.parametrize("seconds", [-290, 290])
 def test_a_clock_that_is_off_by_less_than_five_minutes_will_do(
     api: Client, shop: Shop, parcel: Fulfillment, seconds: int
 ) -> None:
@@ -317,7 +317,7 @@ def test_what_is_no_json_is_400(api: Client, shop: Shop, body: bytes) -> None:
 
 def changed(**more: object) -> bytes:
     content = json.loads(webhooks.delivered(UUID(int=7)))
-    content |= more
+    content |= {"timestamp": "2026-11-21T12:00:00Z"} | more  # the same in every process that collects tests
     return json.dumps({name: value for name, value in content.items() if value is not ...}).encode()
 
 

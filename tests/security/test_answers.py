@@ -32,7 +32,9 @@ STORED_SECRETS = {
     "api_keys": ("hash",),
     "signing_keys": ("salt",),
 }
-OPEN_ENDED = {"detail", "checks"}
+OPEN_ENDED = {"detail", "checks", "metadata", "prices"}
+SIGNED = "/webhooks/"
+"""Where bodies come signed from a partner, whose next version may say more: nothing of them is assigned to anything."""
 """Objects whose members have no fixed names: of an entry of the audit log, and of a report on readiness."""
 
 INSIDES = re.compile(
@@ -63,6 +65,8 @@ class Api:
         if "$ref" in schema:
             found: Mapping[str, Any] = self.document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
             return self.resolved(found)
+        if {"type": "null"} in schema.get("anyOf", ()):  # a body that may be left out
+            return self.resolved(schema["anyOf"][0])
         return schema
 
     def operations(self) -> list[Operation]:
@@ -199,7 +203,7 @@ def caller(api: Client, database: Database, addresses: dict[str, str]) -> Caller
 
 def test_every_body_that_is_taken_lists_its_fields_and_takes_no_others(described: Api) -> None:
     """OWASP API Security 2023 API3; OWASP ASVS 5.0 V15.3.3: no mass assignment."""
-    taking = [one for one in described.operations() if one.body is not None]
+    taking = [one for one in described.operations() if one.body is not None and not one[1].startswith(SIGNED)]
     assert len(taking) >= 10
     assert {("POST", "/orders"), ("POST", "/register"), ("PATCH", "/products/{sku}")} <= {one[:2] for one in taking}
     for one in taking:
@@ -212,10 +216,10 @@ def test_an_unknown_field_is_refused_by_every_route_and_at_every_depth(described
     """OWASP API Security 2023 API3; OWASP ASVS 5.0 V15.3.3."""
     tried = 0
     for operation in described.operations():
-        if operation.body is None:
+        if operation.body is None or operation[1].startswith(SIGNED):
             continue
         allowed = described.resolved(operation.body)["properties"]
-        headers = caller.headers()
+        headers = caller.headers() | {"If-Match": "*"}
         for field in NEVER_TAKEN:
             body = described.example(operation.body)
             for where, inner in list(described.objects(operation.body, body)):
