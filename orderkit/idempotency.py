@@ -171,19 +171,24 @@ def once(
     at: datetime,
     lease: timedelta,
     ttl: timedelta,
-    location: Callable[[UUID], str],
+    location: Callable[[UUID, bool], str],
 ) -> Replay:
     """Does `act` and stores its answer, both in this transaction, unless the key was used before: then what `judge` says.
 
-    For acts that need one transaction and no more, so that a key that is there has its answer.
+    For acts that need one transaction and no more, so that a key that is there has its answer: run again after a COMMIT
+    that was lost and did happen, it gives the answer of then. `location` is of what the key made, which it made for this very
+    request or, if False, for another.
     """
     row = claim(connection, [claimed], at=at, lease=lease).get(claimed.id)
     if row is None:  # whoever held the key gave it up between the two statements
         raise in_use()
     if row.resource_id != claimed.resource_id:
-        found = judge(row, claimed.fingerprint, at=at, ttl=ttl, location=location)
+        same = row.fingerprint == claimed.fingerprint
+        found = judge(row, claimed.fingerprint, at=at, ttl=ttl, location=lambda made: location(made, same))
         assert isinstance(found, Replay)  # noqa: S101 - see above
         return found
+    if row.status_code is not None:
+        return Replay(claimed.resource_id, Answer(row.status_code, row.body), replayed=False)
     answer = act()
     store(connection, {claimed.id: answer})
     return Replay(claimed.resource_id, answer, replayed=False)

@@ -280,7 +280,7 @@ def _once(app: Runtime, session: Session, claim: Claim, sku: str, act: Callable[
         at=now(),
         lease=timedelta(seconds=app.settings.lease),
         ttl=timedelta(days=app.settings.idempotency_ttl_days),
-        location=lambda _movement_id: f"{_path(sku)}/movements",
+        location=lambda _movement_id, _same: f"{_path(sku)}/movements",
     )
 
 
