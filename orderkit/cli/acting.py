@@ -1,4 +1,4 @@
-"""Who the audit log says it was, when something is changed from the command line."""
+"""Changing things from the command line: whether it is meant, and who the audit log says it was."""
 
 from __future__ import annotations
 
@@ -13,6 +13,24 @@ def acting() -> Actor:
     from orderkit.auth.audit_log import Actor
 
     return Actor(None, f"command line ({_user()})")
+
+
+def require_meant(yes: bool, question: str, otherwise: str) -> None:
+    """Asks `question` unless `--yes` was given. Raises Invalid where nobody can answer, and Abort for a no.
+
+    `otherwise` says why it is asked, as in "this cannot be undone".
+    """
+    import sys
+
+    import typer
+
+    from orderkit.errors import Invalid
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Invalid(f"{otherwise}; if it is meant, add --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def _user() -> str:

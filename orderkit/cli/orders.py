@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from orderkit.cli import printing
+from orderkit.cli.acting import require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
@@ -103,16 +103,12 @@ def cancel(
 ) -> None:
     """Cancel an order that is not shipped yet: its stock and its money go back."""
     from orderkit.api import answers
-    from orderkit.errors import Invalid
     from orderkit.orders import cancellation
 
     _check_reason(reason)
     with opened_database() as database:
         order_id = _named(database, order)
-        if not yes and not sys.stdin.isatty():
-            raise Invalid("this cannot be undone; if it is meant, add --yes")
-        if not yes:
-            typer.confirm(f"Cancel order {order} for good?", abort=True, err=True)
+        require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
         with database.transaction() as session:
             connection = session.connection()
             cancelled = cancellation.cancel(connection, order_id, reason=reason)
@@ -140,17 +136,13 @@ def refund(
     from dataclasses import asdict
 
     from orderkit import money
-    from orderkit.errors import Invalid
     from orderkit.orders import refunds
 
     _check_reason(reason)
     with opened_database() as database:
         order_id = _named(database, order)
-        if not yes and not sys.stdin.isatty():
-            raise Invalid("this pays money back; if it is meant, add --yes")
-        if not yes:
-            what = "all that is left" if amount is None else f"{amount} in minor units"
-            typer.confirm(f"Refund {what} of order {order}?", abort=True, err=True)
+        what = "all that is left" if amount is None else f"{amount} in minor units"
+        require_meant(yes, f"Refund {what} of order {order}?", "this pays money back")
         with database.transaction() as session:
             made = refunds.request(session.connection(), order_id, amount=amount, reason=reason, restock=restock)
     if json_:

@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from orderkit.cli import printing
-from orderkit.cli.acting import acting
+from orderkit.cli.acting import acting, require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
@@ -186,15 +186,11 @@ def delete(
 ) -> None:
     """Delete an account and what says whose it was; its orders stay. This cannot be undone."""
     from orderkit.auth import moderation
-    from orderkit.errors import Invalid
     from orderkit.orders import erasure
 
     with opened_database() as database:
         user_id = _id(database, email)
-        if not yes and not sys.stdin.isatty():
-            raise Invalid("this cannot be undone; if it is meant, add --yes")
-        if not yes:
-            typer.confirm(f"Delete {email} for good?", abort=True, err=True)
+        require_meant(yes, f"Delete {email} for good?", "this cannot be undone")
         with database.transaction() as session:
             moderation.delete(session.connection(), acting(), user_id, by=None)
             erasure.erase(session.connection(), user_id)
