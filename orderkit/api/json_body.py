@@ -40,6 +40,11 @@ OneLine = Annotated[str, Field(min_length=1, max_length=names.MAX_LENGTH), After
 """A name or a reason: 1 to 200 characters, something to be seen among them, and no line breaks."""
 
 
+def absent() -> Any:
+    """Default factory of a member that may be left out and may not be null: a default of None would say that it may."""
+    return None
+
+
 def parse(body: bytes) -> Any:
     """The value of a JSON text. Raises BodyMalformed, or Invalid for a number or a string out of bounds.
 

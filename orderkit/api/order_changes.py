@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response
 from pydantic import AfterValidator, Field, model_validator
-from sqlalchemy import Connection
 
 from orderkit.api import answers, problems, timeline
 from orderkit.api.dependencies import Running, requires
-from orderkit.api.json_body import Body, OneLine, StrictRoute
-from orderkit.api.orders import AddressIn, Reader, no_card_number
+from orderkit.api.json_body import Body, OneLine, StrictRoute, absent
+from orderkit.api.orders import AddressIn, Reader, no_card_number, readable, sent
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import OWN_ORDERS
-from orderkit.errors import NotFound, PreconditionRequired
+from orderkit.errors import PreconditionRequired
 from orderkit.fulfillment import by_hand
 from orderkit.observability import context
-from orderkit.orders import cancellation, editing, reading
-from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.orders import cancellation, editing
 from orderkit.orders.states import OrderStatus
 
 EVERYONES = "orders:write"
@@ -35,19 +32,15 @@ router = APIRouter(prefix="/orders", tags=["orders"], route_class=StrictRoute)
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
-def _absent() -> Any:
-    return None
-
-
 class OrderChange(Body):
     """What is to change: a member that is absent stays as it is, and a `staff_note` of null is taken away."""
 
     # Factories, so that the schema says "may be left out" and not "may be null". Strict, an enum would refuse its own text.
     status: Annotated[OrderStatus, Field(strict=False)] = Field(
-        default_factory=_absent,
+        default_factory=absent,
         description="`shipped`, `delivered` or `cancelled`; any other is a conflict.",
     )
-    shipping_address: AddressIn = Field(default_factory=_absent, description="While no carrier has been asked.")
+    shipping_address: AddressIn = Field(default_factory=absent, description="While no carrier has been asked.")
     staff_note: Annotated[str, Field(max_length=1000), AfterValidator(no_card_number)] | None = Field(
         None, description="Shown to staff only."
     )
@@ -123,7 +116,7 @@ def change_order(
             actor_id=staff.id,
             request_id=context.request_id(),
         )
-        return _answer(connection, order, to_staff=True)
+        return sent(connection, order, to_staff=True)
 
 
 @router.post(
@@ -146,7 +139,7 @@ def cancel_order(order_id: UUID, app: Running, caller: Canceller, body: Cancella
             actor_id=caller.id,
             request_id=context.request_id(),
         )
-        return _answer(connection, order, to_staff=staff)
+        return sent(connection, order, to_staff=staff)
 
 
 @router.get("/{order_id}/timeline", responses=problems.responses(400, 401, 403, 404, 422, 503))
@@ -161,18 +154,9 @@ def get_timeline(
     after = paging.after(of, timeline.Position)
     with app.database.reading() as session:
         connection = session.connection()
-        order = reading.find(connection, order_id)
-        if order is None or not (to_staff or order.user_id == caller.id):
-            raise NotFound(f"there is no order {order_id}")
+        order = readable(connection, order_id, caller)
         found = timeline.page(connection, order, limit=paging.limit, to_staff=to_staff, after=after)
     return Page(
         items=[timeline.TimelineItem.model_validate(one) for one in found.items],
         next_cursor=found.more_after and paging.cursor(of, found.more_after),
-    )
-
-
-def _answer(connection: Connection, order: OrderSnapshot, *, to_staff: bool) -> Response:
-    (answer,) = answers.orders(connection, [order], to_staff=to_staff)
-    return Response(
-        json.dumps(answer, ensure_ascii=False), headers={"ETag": f'"{order.version}"'}, media_type="application/json"
     )

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection
 
 from orderkit import idempotency
 from orderkit.api import answers, json_body, order_filters, pagination, problems
@@ -28,6 +29,7 @@ from orderkit.observability import context, metrics
 from orderkit.orders import reading
 from orderkit.orders.placement import PlaceOrder, location
 from orderkit.orders.pricing import Line
+from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.redaction import looks_like_card
 
 router = APIRouter(prefix="/orders", tags=["orders"])
@@ -248,12 +250,23 @@ def get_order(
     """One order, to its owner and to staff; for anybody else it does not exist."""
     with app.database.reading() as session:
         connection = session.connection()
-        found = reading.find(connection, order_id)
-        if found is None or not (found.user_id == caller.id or caller.may("orders:read")):
-            raise NotFound(f"there is no order {order_id}")
-        (answer,) = answers.orders(connection, [found], to_staff=caller.may("orders:read"))
+        found = readable(connection, order_id, caller)
+        return sent(connection, found, to_staff=caller.may("orders:read"))
+
+
+def readable(connection: Connection, order_id: UUID, caller: Caller) -> OrderSnapshot:
+    """The order, if it is the caller's or they see everyone's. Raises NotFound, as for one that is not there."""
+    found = reading.find(connection, order_id)
+    if found is None or not (found.user_id == caller.id or caller.may("orders:read")):
+        raise NotFound(f"there is no order {order_id}")
+    return found
+
+
+def sent(connection: Connection, order: OrderSnapshot, *, to_staff: bool) -> Response:
+    """The answer that is one order, with its ETag."""
+    (answer,) = answers.orders(connection, [order], to_staff=to_staff)
     return Response(
-        json.dumps(answer, ensure_ascii=False), headers={"ETag": f'"{found.version}"'}, media_type="application/json"
+        json.dumps(answer, ensure_ascii=False), headers={"ETag": f'"{order.version}"'}, media_type="application/json"
     )
 
 

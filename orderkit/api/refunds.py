@@ -9,20 +9,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import Connection
 
 from orderkit import idempotency
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, requires
-from orderkit.api.json_body import Body, OneLine, StrictRoute
-from orderkit.api.orders import Reader, idempotency_key, no_card_number
+from orderkit.api.json_body import Body, OneLine, StrictRoute, absent
+from orderkit.api.orders import Reader, idempotency_key, no_card_number, readable
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
 from orderkit.errors import NotFound
 from orderkit.ids import new_id
 from orderkit.money import MAX_AMOUNT
 from orderkit.observability import context
-from orderkit.orders import reading, refund_reading, refund_requests
+from orderkit.orders import refund_reading, refund_requests
 from orderkit.orders.refund_lines import AskedLine
 from orderkit.orders.refund_requests import RequestRefund
 from orderkit.orders.refunds import OrderRefund
@@ -33,17 +32,13 @@ MAX_PIECES = 1_000_000
 """A SKU may be on all 100 lines of an order, 10,000 pieces each."""
 
 
-def _absent() -> Any:
-    return None
-
-
 class RefundLineIn(Body):
     """So many pieces of one line of the order."""
 
     # Factories, so that the schema says "may be left out" and not "may be null".
-    sku: Annotated[str, Field(min_length=1, max_length=64)] = Field(default_factory=_absent)
+    sku: Annotated[str, Field(min_length=1, max_length=64)] = Field(default_factory=absent)
     line: Annotated[int, Field(ge=1, le=100)] = Field(
-        default_factory=_absent, description="Instead of `sku`: which of the order's `items`, from 1."
+        default_factory=absent, description="Instead of `sku`: which of the order's `items`, from 1."
     )
     quantity: Annotated[int, Field(ge=1, le=MAX_PIECES)]
 
@@ -64,9 +59,9 @@ class RefundIn(Body):
     )
 
     amount: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] = Field(
-        default_factory=_absent, description="In minor units of the order's currency."
+        default_factory=absent, description="In minor units of the order's currency."
     )
-    lines: Annotated[list[RefundLineIn], Field(min_length=1, max_length=100)] = Field(default_factory=_absent)
+    lines: Annotated[list[RefundLineIn], Field(min_length=1, max_length=100)] = Field(default_factory=absent)
     restock: bool = Field(False, description="The goods come back into stock when the refund succeeded.")
     reason: Annotated[OneLine, AfterValidator(no_card_number)] = Field(description="The order's owner may read it.")
 
@@ -171,7 +166,7 @@ def list_refunds(
     of = {"list": "refunds", "order": str(order_id)}
     after = paging.after(of, refund_reading.Position)
     with app.database.reading() as session:
-        _check_readable(session.connection(), order_id, caller)
+        readable(session.connection(), order_id, caller)
         found = refund_reading.page(session.connection(), order_id, limit=paging.limit + 1, after=after)
     return paging.page(
         of, found, refund_reading.position, lambda shown: [RefundAnswer.model_validate(one) for one in shown]
@@ -182,15 +177,8 @@ def list_refunds(
 def get_refund(order_id: UUID, refund_id: UUID, caller: Reader, app: Running) -> OrderRefund:
     """One refund as it stands, to the order's owner and to staff."""
     with app.database.reading() as session:
-        _check_readable(session.connection(), order_id, caller)
+        readable(session.connection(), order_id, caller)
         found = refund_reading.find(session.connection(), order_id, refund_id)
     if found is None:
         raise NotFound(f"there is no refund {refund_id} of this order")
     return found
-
-
-def _check_readable(connection: Connection, order_id: UUID, caller: Caller) -> None:
-    """Raises NotFound, for an order that is not there as for one that is another's."""
-    order = reading.find(connection, order_id)
-    if order is None or not (order.user_id == caller.id or caller.may("orders:read")):
-        raise NotFound(f"there is no order {order_id}")
