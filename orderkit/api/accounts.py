@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Acting, Running, account, address, anyone, logged_in
+from orderkit.api.dependencies import Acting, Running, Runtime, account, address, anyone, logged_in
 from orderkit.api.json_body import Body, OneLine, StrictRoute
 from orderkit.auth import accounts, moderation, password_change, passwords, profiles
 from orderkit.auth.callers import Caller
@@ -25,6 +25,11 @@ router = APIRouter(tags=["accounts"], route_class=StrictRoute)
 NewPassword = Annotated[
     str,
     Field(min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH, json_schema_extra={"format": "password"}),
+]
+
+
+CurrentPassword = Annotated[
+    str, Field(min_length=1, max_length=passwords.MAX_LENGTH, json_schema_extra={"format": "password"})
 ]
 
 
@@ -69,9 +74,7 @@ class ProfileIn(Body):
 
 
 class PasswordIn(Body):
-    current_password: Annotated[
-        str, Field(min_length=1, max_length=passwords.MAX_LENGTH, json_schema_extra={"format": "password"})
-    ]
+    current_password: CurrentPassword
     new_password: NewPassword
 
 
@@ -124,11 +127,16 @@ async def change_password(
 ) -> None:
     """Changes one's password, and ends all of one's logins but this one. A wrong current one counts as a failed login."""
     await run_in_threadpool(password_change.check_new, caller.user, body.new_password)
-    async with app.throttle.login(caller.user.email, address(request)) as attempt:
-        await app.hashing.run(password_change.check_current, caller.user, body.current_password)
-        attempt.succeeded()
+    await require_password(app, request, caller, body.current_password)
     hashed = await app.hashing.run(passwords.hash_password, body.new_password)
     await run_in_threadpool(password_change.change, app.database, actor, caller.user, hashed, caller.session_id)
+
+
+async def require_password(app: Runtime, request: Request, caller: Caller, current: str) -> None:
+    """Raises Invalid, with pointer #/current_password, unless it is the caller's; a wrong one counts as a failed login."""
+    async with app.throttle.login(caller.user.email, address(request)) as attempt:
+        await app.hashing.run(password_change.check_current, caller.user, current)
+        attempt.succeeded()
 
 
 def _mine(user: Any, caller: Caller) -> MyAccount:

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from orderkit.api import problems
-from orderkit.api.dependencies import Acting, Running, Runtime, address, logged_in
+from orderkit.api.accounts import CurrentPassword, require_password
+from orderkit.api.dependencies import Acting, Running, Runtime, logged_in
 from orderkit.api.json_body import Body, OneLine, StrictRoute
 from orderkit.api.pagination import Page, Paging, paging
-from orderkit.auth import api_keys, password_change, passwords
+from orderkit.auth import api_keys
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 
@@ -33,13 +34,8 @@ class ApiKeyIn(Body):
     ]
     expires_in_days: Annotated[int, Field(ge=1, le=api_keys.MAX_DAYS)] = api_keys.DEFAULT_DAYS
     current_password: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=passwords.MAX_LENGTH,
-            description="The account's, so that a stolen access token of 15 minutes buys no key of a year.",
-            json_schema_extra={"format": "password"},
-        ),
+        CurrentPassword,
+        Field(description="The account's, so that a stolen access token of 15 minutes buys no key of a year."),
     ]
 
 
@@ -78,9 +74,7 @@ async def make_api_key(body: ApiKeyIn, request: Request, owner: Owner, app: Runn
 
     A wrong password counts as a failed login.
     """
-    async with app.throttle.login(owner.user.email, address(request)) as attempt:
-        await app.hashing.run(password_change.check_current, owner.user, body.current_password)
-        attempt.succeeded()
+    await require_password(app, request, owner, body.current_password)
     return await run_in_threadpool(_make, body, owner, app, actor)
 
 
