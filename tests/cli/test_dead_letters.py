@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from orderkit.cli.main import main
 from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.settings import Settings
+from tests.cli.conftest import Cli, Told
 from tests.processes import Processes
 from tests.shop import Shop
 
@@ -23,25 +23,15 @@ def engine_name() -> str:
     return "sqlite"
 
 
-Told = tuple[int, str, str]
 Orderkit = Callable[..., Told]
 
 
 @pytest.fixture
-def orderkit(processes: Processes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Orderkit:
-    """`orderkit dead-letters …` in this process: exit code, stdout, stderr."""
+def orderkit(processes: Processes, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Orderkit:
+    """`orderkit dead-letters …` in this process."""
     for name, value in processes.env.items():
         monkeypatch.setenv(name, value)
-
-    def run(*arguments: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["orderkit", "dead-letters", *arguments])
-        capsys.readouterr()  # what was logged before is not the command's
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(cli, "dead-letters")
 
 
 @pytest.fixture

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from orderkit.auth.models import User
-from orderkit.cli.main import main
 from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.orders.models import Order
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.payments.gateways import Declined
 from orderkit.settings import Settings
+from tests.cli.conftest import Cli, Told
 from tests.processes import Processes
 from tests.shop import Shop
 
@@ -26,25 +26,15 @@ def engine_name() -> str:
     return "sqlite"
 
 
-Told = tuple[int, str, str]
 Orderkit = Callable[..., Told]
 
 
 @pytest.fixture
-def orderkit(processes: Processes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Orderkit:
-    """`orderkit orders …` in this process: exit code, stdout, stderr."""
+def orderkit(processes: Processes, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Orderkit:
+    """`orderkit orders …` in this process."""
     for name, value in processes.env.items():
         monkeypatch.setenv(name, value)
-
-    def run(*arguments: str) -> Told:
-        monkeypatch.setattr(sys, "argv", ["orderkit", "orders", *arguments])
-        capsys.readouterr()  # what was logged before is not the command's
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return partial(cli, "orders")
 
 
 @pytest.fixture
