@@ -9,17 +9,19 @@ with 5 logins and 5 refreshes a second besides, each counted as done only when i
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
+import json
 import os
 import sys
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, suppress
+from http.client import HTTPConnection
+from queue import Empty, SimpleQueue
 from statistics import median
-
-import aiohttp
+from urllib.parse import urlencode
 
 from loadtests import stack
 from loadtests.buyers import Shift, Takings, order
@@ -33,52 +35,54 @@ WARM_UP_S = 2
 
 
 class Logins:
-    """Logs buyers in, and refreshes what it got, `rate` times a second each, in a thread of its own until stopped."""
+    """Logs buyers in, and refreshes what it got, `rate` times a second each, in threads of its own until stopped.
+
+    It shares the machine with what it measures: plain connections that are kept cost a third of a client with everything.
+    """
 
     def __init__(self, running: Stack, rate: float) -> None:
         self.statuses: Counter[str] = Counter()
-        self._base = f"http://{stack.HOST}:{running.port}"
+        self._port = running.port
         self._rate = rate
         self._buyers = itertools.cycle(range(1, CUSTOMERS + 1))
-        self._refreshable: list[str] = []
+        self._refreshable: SimpleQueue[str] = SimpleQueue()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="logins")
+        self._threads = [threading.Thread(target=self._work, args=(act,)) for act in (self._log_in, self._refresh)]
 
     def __enter__(self) -> Logins:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    async def _work(self) -> None:
-        under_way: set[asyncio.Task[None]] = set()
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
-            starts = time.perf_counter()
-            for turn in itertools.count():
-                await asyncio.sleep(max(0.0, starts + turn / self._rate / 2 - time.perf_counter()))
-                if self._stop.is_set():
-                    break
-                act = self._refresh if turn % 2 and self._refreshable else self._log_in
-                task = asyncio.create_task(act(session))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-            await asyncio.gather(*under_way)
+    def _work(self, act: Callable[[HTTPConnection], None]) -> None:
+        connection = HTTPConnection(stack.HOST, self._port, timeout=30)
+        due = time.perf_counter()
+        while not self._stop.wait(max(0.0, due - time.perf_counter())):
+            act(connection)
+            due += 1 / self._rate
+        connection.close()
 
-    async def _log_in(self, session: aiohttp.ClientSession) -> None:
-        form = {"username": stack.email(next(self._buyers)), "password": PASSWORD}
-        async with session.post(f"{self._base}/token", data=form) as answer:
-            self.statuses[f"login {answer.status}"] += 1
-            if answer.status == 200:
-                self._refreshable.append((await answer.json())["refresh_token"])
+    def _log_in(self, connection: HTTPConnection) -> None:
+        form = urlencode({"username": stack.email(next(self._buyers)), "password": PASSWORD})
+        self._post(connection, "/token", "application/x-www-form-urlencoded", form, "login")
 
-    async def _refresh(self, session: aiohttp.ClientSession) -> None:
-        body = {"refresh_token": self._refreshable.pop(0)}
-        async with session.post(f"{self._base}/token/refresh", json=body) as answer:
-            self.statuses[f"refresh {answer.status}"] += 1
-            if answer.status == 200:
-                self._refreshable.append((await answer.json())["refresh_token"])
+    def _refresh(self, connection: HTTPConnection) -> None:
+        with suppress(Empty):  # before the first login
+            body = json.dumps({"refresh_token": self._refreshable.get(timeout=1 / self._rate)})
+            self._post(connection, "/token/refresh", "application/json", body, "refresh")
+
+    def _post(self, connection: HTTPConnection, path: str, kind: str, body: str, what: str) -> None:
+        connection.request("POST", path, body, {"Content-Type": kind})
+        answer = connection.getresponse()
+        read = answer.read()
+        self.statuses[f"{what} {answer.status}"] += 1
+        if answer.status == 200:
+            self._refreshable.put(json.loads(read)["refresh_token"])
 
 
 def main() -> int:

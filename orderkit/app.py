@@ -110,11 +110,13 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     database = Database(settings)
+    # SQLite plans nothing twice, and has one writer for all.
+    ordering = database if database.is_sqlite else Database(settings, by_key=True)
     hashing = HashingThreads()
     async with http_client.open_session(settings.gateway_timeout) as http:
         gateway = open_gateway(settings, http)
         breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
-        checkout = Checkout(database, settings, gateway, breaker)
+        checkout = Checkout(ordering, settings, gateway, breaker)
         issuing = Tokens(settings, lambda: signing_keys.load(database, settings.signing_key))
         throttle = Throttle(settings)
         app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing, throttle)
@@ -137,6 +139,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await throttle.close()
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
+            await run_in_threadpool(ordering.dispose)
             await run_in_threadpool(database.dispose)
 
 

@@ -63,8 +63,8 @@ def _answer(app: Runtime, granted: Granted) -> TokenAnswer:
 async def log_in(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], app: Running) -> TokenAnswer:
     """Begins a session, for an e-mail address (`username`) and a password."""
     async with app.throttle.login(accounts.spelling(form.username), address(request)) as attempt:
-        user = await app.hashing.run(accounts.authenticate, app.database, form.username, form.password)
-        if user is None:
+        user = await run_in_threadpool(accounts.sought, app.database, form.username)
+        if not await app.hashing.run(accounts.is_theirs, user, form.password) or user is None:
             raise Unauthenticated("the e-mail address and the password do not match")
         attempt.succeeded()
     await _keep_hash_up_to_date(app, user, form.password)

@@ -103,20 +103,21 @@ def _store(database: Database, user: User, *, verify: bool = False, actor: Actor
         raise Conflict(f"there is a user {user.email} already") from None
 
 
-def authenticate(database: Database, email: str, password: str) -> User | None:
-    """The user with this address and password, else None, after the same work. Hashes: call it in HashingThreads.
-
-    Nobody logs in as a user who is banned or deleted.
-    """
+def sought(database: Database, email: str) -> User | None:
+    """The user with this address, if it is one and known; for `is_theirs`."""
     try:
-        user = find_by_email(database, email)
+        return find_by_email(database, email)
     except Invalid:
-        user = None
-    if not passwords.matches(password, user.password_hash if user else None):
         return None
-    if user is None or user.banned_at or user.deleted_at:  # only now, so that it took as long
-        return None
-    return user
+
+
+def is_theirs(user: User | None, password: str) -> bool:
+    """Whether somebody with `password` may log in as `user`: nobody, as one who is banned or deleted. Takes as long for all.
+
+    Hashes: call it in HashingThreads, and nothing else: one of low priority that holds the interpreter's lock, holds up all.
+    """
+    matches = passwords.matches(password, user.password_hash if user else None)
+    return matches and user is not None and not user.banned_at and not user.deleted_at
 
 
 def upgrade(database: Database, user: User, fresh: str) -> None:
