@@ -9,11 +9,10 @@ import pytest
 from sqlmodel import col, select
 
 from orderkit import clock
-from orderkit.auth import accounts
 from orderkit.auth.models import ADMIN, AuditEntry, User
 from orderkit.db import Database
 from tests.client import Answer, Client
-from tests.factories import make_user
+from tests.factories import logs_in, make_user
 from tests.threads import at_once
 
 Headers = dict[str, str]
@@ -129,8 +128,8 @@ def test_a_new_password_ends_all_other_sessions(api: Client, database: Database,
     assert new_password(api, here).status == 204
     assert api.get("/users/me", here).status == 200
     assert api.get("/users/me", there).status == 401
-    assert accounts.authenticate(database, ada.email, PASSWORD) is None
-    assert accounts.authenticate(database, ada.email, NEW) is not None
+    assert logs_in(database, ada.email, PASSWORD) is None
+    assert logs_in(database, ada.email, NEW) is not None
     with database.reading() as session:
         [entry] = session.scalars(select(AuditEntry)).all()
     assert (entry.action, entry.subject, entry.actor_id) == ("user.password_changed", f"user:{ada.id}", ada.id)
@@ -142,7 +141,7 @@ def test_a_wrong_current_password_changes_nothing(api: Client, database: Databas
     refused = new_password(api, here, current="wrong horse")
     assert (refused.status, refused.code, refused.pointers) == (422, "validation_failed", ["#/current_password"])
     assert api.get("/users/me", there).status == 200
-    assert accounts.authenticate(database, ada.email, PASSWORD) is not None
+    assert logs_in(database, ada.email, PASSWORD) is not None
 
 
 @pytest.mark.parametrize("new", ["short", "x" * 129, "password123", "ada@example.com", "orderkit2026!"])
@@ -161,7 +160,7 @@ def test_guessing_the_current_password_is_throttled_as_a_login_is(api: Client, d
     for refused in (new_password(api, who), api.form("/token", {"username": ada.email, "password": PASSWORD})):
         assert (refused.status, refused.code) == (429, "rate_limited")
         assert int(refused.headers["retry-after"]) > 0
-    assert accounts.authenticate(database, ada.email, PASSWORD) is not None
+    assert logs_in(database, ada.email, PASSWORD) is not None
 
 
 def test_a_refused_new_password_is_no_failed_login(api: Client, ada: User) -> None:
@@ -181,7 +180,7 @@ def test_of_two_changes_at_once_one_counts(api: Client, database: Database, ada:
     assert [one.status for one in answers].count(204) == 1
     assert {one.status for one in answers} <= {204, 401, 409, 422}
     winner = 1 + [one.status for one in answers].index(204)
-    assert accounts.authenticate(database, ada.email, f"battery staple {winner}") is not None
+    assert logs_in(database, ada.email, f"battery staple {winner}") is not None
     with database.reading() as session:
         changed = select(AuditEntry).where(col(AuditEntry.action) == "user.password_changed")
         assert len(session.scalars(changed).all()) == 1

@@ -12,7 +12,7 @@ import pytest
 from sqlmodel import col, select
 
 from orderkit import clock
-from orderkit.auth import accounts, directory, moderation, sessions
+from orderkit.auth import directory, moderation, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 from orderkit.auth.models import ADMIN, CUSTOMER, AuditEntry, RolePermission, User
@@ -21,7 +21,7 @@ from orderkit.db import Database
 from orderkit.errors import Forbidden, Unauthenticated
 from orderkit.ids import new_id
 from tests.client import Answer, Client
-from tests.factories import GRANTS, PASSWORD, make_product, make_user
+from tests.factories import GRANTS, PASSWORD, logs_in, make_product, make_user
 from tests.threads import at_once
 
 Headers = dict[str, str]
@@ -264,7 +264,7 @@ def test_a_ban_ends_every_session_at_once_and_can_be_taken_back(
 def test_a_login_that_was_under_way_when_the_ban_came_is_dead(api: Client, database: Database, staff: Headers) -> None:
     """OWASP ASVS 5.0, V7.4: the password was checked before, the session is stored after."""
     user = make_user(database, email="ada@example.com", password="correct horse")
-    checked = accounts.authenticate(database, "ada@example.com", "correct horse")
+    checked = logs_in(database, "ada@example.com", "correct horse")
     assert checked is not None
     assert change(api, staff, user.id, banned=True).status == 200
     granted = sessions.start(database, checked, days=30)

@@ -19,7 +19,7 @@ from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid, Unavailable
 from orderkit.ids import new_id
 from orderkit.settings import Settings
-from tests.factories import all_users, make_user
+from tests.factories import all_users, logs_in, make_user
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def test_what_makes_no_user_is_refused(database: Database, email: str, password:
 
 def test_the_password_and_only_the_password_opens(database: Database) -> None:
     user = accounts.create(database, "ada@example.com", "Ada", "correct horse")
-    found = accounts.authenticate(database, "ADA@example.com", "correct horse")
+    found = logs_in(database, "ADA@example.com", "correct horse")
     assert found is not None
     assert found.id == user.id
     for password in ("", "correct hors", "Correct horse", "correct horse ", user.password_hash or "", "\0"):
-        assert accounts.authenticate(database, "ada@example.com", password) is None
+        assert logs_in(database, "ada@example.com", password) is None
 
 
 def test_nobody_is_someone_without_a_password(database: Database) -> None:
     make_user(database, email="guest@example.com", password=None)
     for password in ("", "None", "null"):
-        assert accounts.authenticate(database, "guest@example.com", password) is None
+        assert logs_in(database, "guest@example.com", password) is None
 
 
 def test_two_hashes_of_one_password_differ() -> None:

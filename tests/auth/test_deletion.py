@@ -21,7 +21,7 @@ from orderkit.orders.models import Order
 from orderkit.schema import metadata
 from orderkit.settings import Settings
 from tests.client import Answer, Client, running
-from tests.factories import make_product, make_user
+from tests.factories import logs_in, make_product, make_user
 from tests.threads import at_once
 
 Headers = dict[str, str]
@@ -206,7 +206,7 @@ def test_a_login_that_was_under_way_is_dead(api: Client, database: Database) -> 
     """OWASP ASVS 5.0, V7.4."""
     make_user(database, email=EMAIL, password=PASSWORD)
     who = log_in(api)
-    checked = accounts.authenticate(database, EMAIL, PASSWORD)
+    checked = logs_in(database, EMAIL, PASSWORD)
     assert checked is not None
     delete_me(api, who)
     granted = sessions.start(database, checked, days=30)

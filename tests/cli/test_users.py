@@ -19,16 +19,12 @@ from orderkit.cli import users
 from orderkit.cli.main import main
 from orderkit.db import Database
 from tests.cli.conftest import Cli
-from tests.factories import all_users
+from tests.factories import all_users, logs_in
 
 
 @pytest.fixture(autouse=True)
 def _on_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERKIT_DATABASE_URL", database.url.render_as_string(hide_password=False))
-
-
-def logs_in(database: Database, email: str, password: str) -> bool:
-    return accounts.authenticate(database, email, password) is not None
 
 
 def test_nobody_is_there_by_default(cli: Cli) -> None:
@@ -107,7 +103,7 @@ def test_in_a_terminal_a_password_is_typed_twice(
         main()
     assert ended.value.code == code
     assert "correct horse" not in capsys.readouterr().out
-    assert logs_in(database, "ada@example.com", "correct horse") == works
+    assert bool(logs_in(database, "ada@example.com", "correct horse")) is works
 
 
 def test_made_up_passwords_differ_and_are_long() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from orderkit.auth.models import User
 from orderkit.catalog.models import Product
@@ -196,8 +196,19 @@ POSTGRESQL: dict[str, object] = {
     "statement_timeout": "3s",
     "idle_in_transaction_session_timeout": "6s",
     "jit": "off",
-    "plan_cache_mode": "force_custom_plan",
     "transaction_isolation": "read committed",
+}
+PLANNED_EACH_TIME: dict[str, object] = {
+    "plan_cache_mode": "force_custom_plan",
+    "enable_seqscan": "on",
+    "enable_hashjoin": "on",
+    "enable_mergejoin": "on",
+}
+PLANNED_ONCE: dict[str, object] = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 
 
@@ -210,9 +221,25 @@ def test_each_connection_is_set_up_so_that_nothing_acknowledged_is_lost(open_dat
                 expected: dict[str, object] = PRAGMAS | {"foreign_keys": 0 if way == database.changing_schema else 1}
                 found = {name: session.execute(text(f"PRAGMA {name}")).scalar() for name in PRAGMAS}
             else:
-                expected = POSTGRESQL
-                found = {name: session.execute(text(f"SHOW {name}")).scalar() for name in POSTGRESQL}
+                expected = POSTGRESQL | PLANNED_EACH_TIME
+                found = shown(session, expected)
             assert found == expected
+
+
+@on_postgresql
+def test_connections_for_rows_by_key_plan_once_and_only_by_index(settings: Settings) -> None:
+    database = Database(settings, by_key=True)
+    expected = {name: POSTGRESQL[name] for name in ("timezone", "jit", "transaction_isolation")} | PLANNED_ONCE
+    try:
+        for way in (database.transaction, database.reading):
+            with way() as session:
+                assert shown(session, expected) == expected
+    finally:
+        database.dispose()
+
+
+def shown(session: Session, names: Iterable[str]) -> dict[str, object]:
+    return {name: session.execute(text(f"SHOW {name}")).scalar() for name in names}
 
 
 @pytest.mark.unit

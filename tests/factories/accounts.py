@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import col, select
 
-from orderkit.auth import passwords
+from orderkit.auth import accounts, passwords
 from orderkit.auth.models import CUSTOMER, User
 from orderkit.auth.permissions import PERMISSIONS
 from orderkit.db import Database
@@ -48,6 +48,12 @@ def make_user(
     with database.transaction() as session:
         session.add(user)
     return user
+
+
+def logs_in(database: Database, email: str, password: str) -> User | None:
+    """Who logs in with those, as the API finds it out; None when nobody may."""
+    user = accounts.sought(database, email)
+    return user if accounts.is_theirs(user, password) else None
 
 
 def all_users(database: Database) -> list[User]:

@@ -11,7 +11,6 @@ import pytest
 from sqlmodel import func, select
 
 from orderkit import clock
-from orderkit.auth import accounts
 from orderkit.auth.models import User
 from orderkit.catalog.models import Product
 from orderkit.db import Database
@@ -25,7 +24,7 @@ from orderkit.orders.models import Order, OrderHistory, OrderItem
 from orderkit.orders.past import PastOrder
 from orderkit.orders.seeding import History, Seeded, Shop
 from orderkit.payments.models import Payment, Refund
-from tests.factories import make_product
+from tests.factories import logs_in, make_product
 
 SMALL = History(orders=400, days=60, users=30, seed=5)
 
@@ -132,12 +131,12 @@ def test_a_seeded_database_has_users_products_and_orders_whose_books_agree(datab
 def test_seeded_users_can_log_in_with_the_one_password_that_is_shown_once(database: Database) -> None:
     shop, _ = seed(database)
     assert shop.password
-    user = accounts.authenticate(database, seeding.email(30), shop.password)
+    user = logs_in(database, seeding.email(30), shop.password)
     assert user is not None
     assert user.id == shop.users[29]
     again, _ = seed(database)
     assert (again.users, again.users_created, again.password) == (shop.users, 0, None)
-    assert accounts.authenticate(database, seeding.email(1), shop.password) is not None
+    assert logs_in(database, seeding.email(1), shop.password) is not None
 
 
 def test_a_second_run_adds_nothing(database: Database) -> None:
@@ -185,8 +184,8 @@ def test_more_users_get_a_password_of_their_own(database: Database) -> None:
     second, _ = seed(database, replace(SMALL, users=40))
     assert second.users_created == 10
     assert second.password
-    assert accounts.authenticate(database, seeding.email(35), second.password) is not None
-    assert accounts.authenticate(database, seeding.email(5), first.password or "") is not None
+    assert logs_in(database, seeding.email(35), second.password) is not None
+    assert logs_in(database, seeding.email(5), first.password or "") is not None
 
 
 def test_what_is_in_the_catalog_is_sold_and_its_stock_is_not_touched(database: Database) -> None:
