@@ -136,17 +136,15 @@ def find(connection: Connection, ids: Sequence[KeyId]) -> dict[KeyId, Any]:
 
 
 def judge(
-    row: Any, fingerprint: str, *, at: datetime, ttl: timedelta, location: Callable[[UUID], str]
+    row: Any, fingerprint: str, *, at: datetime, ttl: timedelta, location: str | None = None
 ) -> Replay | Abandoned:
     """What a request gets whose key `row` was claimed by another before it.
 
-    Raises KeyExpired (with Location), KeyReused, or KeyInUse (with Retry-After).
+    Raises KeyExpired, KeyReused, or KeyInUse (with Retry-After). A row does not say what kind of thing its key made; whoever
+    knows says where it is, in `location`.
     """
     if row.created_at + ttl <= at:
-        raise KeyExpired(
-            "this Idempotency-Key was used too long ago to be answered again; see what it made at Location",
-            headers={"Location": location(row.resource_id)},
-        )
+        raise expired(location)
     if row.fingerprint != fingerprint:
         raise KeyReused("this Idempotency-Key was used for another request; send a new key with a new request")
     if row.status_code is not None:
@@ -154,6 +152,14 @@ def judge(
     if row.lease_until > at:
         raise in_use()
     return Abandoned(row.resource_id)
+
+
+def expired(location: str | None) -> KeyExpired:
+    """`location` is of what the key made, where that is known."""
+    told = "this Idempotency-Key was used too long ago to be answered again"
+    if location is None:
+        return KeyExpired(f"{told}; send a new key with a new request")
+    return KeyExpired(f"{told}; see what it made at Location", headers={"Location": location})
 
 
 def in_use() -> KeyInUse:
@@ -183,8 +189,8 @@ def once(
     if row is None:  # whoever held the key gave it up between the two statements
         raise in_use()
     if row.resource_id != claimed.resource_id:
-        same = row.fingerprint == claimed.fingerprint
-        found = judge(row, claimed.fingerprint, at=at, ttl=ttl, location=lambda made: location(made, same))
+        made = location(row.resource_id, row.fingerprint == claimed.fingerprint)
+        found = judge(row, claimed.fingerprint, at=at, ttl=ttl, location=made)
         assert isinstance(found, Replay)  # noqa: S101 - see above
         return found
     if row.status_code is not None:

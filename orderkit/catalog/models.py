@@ -24,6 +24,7 @@ class Product(Table, table=True):
         CheckConstraint(f"unit_price BETWEEN 0 AND {MAX_AMOUNT}", name="unit_price_in_bounds"),
         CheckConstraint("length(currency) = 3", name="currency_iso"),
         CheckConstraint("length(sku) BETWEEN 1 AND 64", name="sku_length"),
+        CheckConstraint(f"low_stock_at BETWEEN 0 AND {MAX_AMOUNT}", name="low_stock_at_in_bounds"),
     )
 
     sku: str = Field(sa_type=Text, primary_key=True)

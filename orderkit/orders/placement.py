@@ -115,7 +115,8 @@ class Placement:
         self._place_claimed(numbers, connection, claimed, at, outcomes)
         lost = [one for one in claimed if isinstance(outcomes[one.order_id], Exception)]
         idempotency.release(connection, [one.key for one in lost])
-        outcomes.update(_expired(connection, lost))
+        old = [one for one in members if isinstance(outcomes[one.order_id], KeyExpired)]
+        outcomes.update(_expired(connection, [*lost, *old]))
         return [outcomes[one.order_id] for one in members]
 
     def _claim(
@@ -154,9 +155,7 @@ class Placement:
                 outcomes[one.order_id] = idempotency.in_use()
             else:
                 try:
-                    outcomes[one.order_id] = idempotency.judge(
-                        row, one.fingerprint, at=at, ttl=self._ttl, location=location
-                    )
+                    outcomes[one.order_id] = idempotency.judge(row, one.fingerprint, at=at, ttl=self._ttl)
                 except OrderkitError as error:
                     outcomes[one.order_id] = error
         return mine
@@ -215,17 +214,15 @@ class Placement:
 
 
 def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID, KeyExpired]:
-    """Those refused whose key has been forgotten but made an order once: that is what they must hear of, not of stock."""
+    """Those refused whose key made an order once: that is what they must hear of, not of stock. It may be forgotten itself,
+    and one that is merely too old may have made a refund."""
     if not refused:
         return {}
     of_keys = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), [one.key for one in refused])
     rows = connection.execute(select(_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key).where(of_keys))
     made = {KeyId(row.user_id, row.idempotency_key): row.id for row in rows}
     return {
-        one.order_id: KeyExpired(
-            "this Idempotency-Key was used too long ago to be answered again; see the order at Location",
-            headers={"Location": location(made[one.key])},
-        )
+        one.order_id: idempotency.expired(location(made[one.key]))
         for one in refused
         if one.key in made
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from orderkit import idempotency
 from orderkit.batches import alone
@@ -17,7 +17,11 @@ from orderkit.idempotency import Answer, Claim, KeyId, Replay
 from orderkit.orders import refunds
 from orderkit.orders.refund_lines import AskedLine
 from orderkit.orders.refunds import OrderRefund
+from orderkit.payments.models import Payment, Refund
 from orderkit.settings import Settings
+
+_refunds = Refund.__table__  # type: ignore[attr-defined]
+_payments = Payment.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,14 @@ def carry_out(
 
 
 def _request(connection: Connection, wanted: RequestRefund) -> OrderRefund:
+    """Raises KeyExpired, besides, where the key made a refund and has been forgotten since."""
+    made = (
+        select(_refunds.c.id, _payments.c.order_id)
+        .join_from(_refunds, _payments, _payments.c.id == _refunds.c.payment_id)
+        .where(_refunds.c.actor_id == wanted.user_id, _refunds.c.idempotency_key == wanted.idempotency_key)
+    )
+    if before := connection.execute(made).first():
+        raise idempotency.expired(location(before.order_id, before.id))
     return refunds.request(
         connection,
         wanted.order_id,
@@ -84,4 +96,5 @@ def _request(connection: Connection, wanted: RequestRefund) -> OrderRefund:
         actor_id=wanted.user_id,
         request_id=wanted.request_id,
         refund_id=wanted.refund_id,
+        idempotency_key=wanted.idempotency_key,
     )

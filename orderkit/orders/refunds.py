@@ -80,6 +80,7 @@ def request(
     actor_id: UUID | None = None,
     request_id: str | None = None,
     refund_id: UUID | None = None,
+    idempotency_key: str | None = None,
 ) -> OrderRefund:
     """Promises `amount` back, or the price of `lines`, or, without either, all that is left; the worker pays it.
 
@@ -115,7 +116,15 @@ def request(
             pointers=[("#/restock", "needs lines, unless all that is left is refunded")],
         )
     row = _promise(
-        connection, order, amount, reason, at=at, refund_id=refund_id or new_id(), actor_id=actor_id, restock=restock
+        connection,
+        order,
+        amount,
+        reason,
+        at=at,
+        refund_id=refund_id or new_id(),
+        actor_id=actor_id,
+        restock=restock,
+        idempotency_key=idempotency_key,
     )
     insert_rows(
         connection,
@@ -146,7 +155,7 @@ def queue_rest(connection: Connection, order: OrderSnapshot, reason: str, *, at:
     """Queues a refund of all that is left of a locked order's captured payment; nothing when nothing is left."""
     left = order.total - order.refunded
     if left:
-        _promise(connection, order, left, reason, at=at, refund_id=new_id(), actor_id=None, restock=False)
+        _promise(connection, order, left, reason, at=at, refund_id=new_id())
 
 
 def _promise(
@@ -157,8 +166,9 @@ def _promise(
     *,
     at: datetime,
     refund_id: UUID,
-    actor_id: UUID | None,
-    restock: bool,
+    actor_id: UUID | None = None,
+    restock: bool = False,
+    idempotency_key: str | None = None,
 ) -> dict[str, Any]:
     """Writes a pending refund of a locked order, due at once, and counts it as given back."""
     given = {"id": order.payment_id, "refunded": amount, "updated_at": at}
@@ -171,6 +181,7 @@ def _promise(
         "currency": order.currency,
         "reason": reason,
         "actor_id": actor_id,
+        "idempotency_key": idempotency_key,
         "restock": restock,
         "status": RefundStatus.PENDING.value,
         "attempts": 0,

@@ -85,11 +85,14 @@ class PaymentAttempt(Table, table=True):
     duration_ms: int = Field(sa_type=Integer)
 
 
+_KEYED = text("idempotency_key IS NOT NULL")
+
+
 class Refund(Table, table=True):
     """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there.
 
     With `restock` the goods of its lines, or without any those of the whole order that did not before, come back into stock
-    when it has succeeded.
+    when it has succeeded. (actor, idempotency key) stays unique for ever, also after the key itself has been forgotten.
     """
 
     __tablename__ = "refunds"
@@ -103,6 +106,14 @@ class Refund(Table, table=True):
             sqlite_where=text("status = 'pending'"),
         ),  # the sweep
         Index("ix_refunds_payment_id", "payment_id", "created_at", "id"),  # the refunds of a payment
+        Index(
+            "uq_refunds_actor_id_idempotency_key",
+            "actor_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=_KEYED,
+            sqlite_where=_KEYED,
+        ),  # a key is its refund's for ever
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
@@ -111,6 +122,7 @@ class Refund(Table, table=True):
     currency: str = Field(sa_type=Text)
     reason: str = Field(sa_type=Text)
     actor_id: UUID | None = Field(default=None)
+    idempotency_key: str | None = Field(default=None, sa_type=Text)
     restock: bool = Field(default=False, sa_type=Boolean, sa_column_kwargs={"server_default": text("false")})
     status: str = Field(default=RefundStatus.PENDING, sa_type=Text)
     provider_reference: str | None = Field(default=None, sa_type=Text)

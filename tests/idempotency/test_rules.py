@@ -86,9 +86,9 @@ class Row:
     created_at: datetime = NOW - SECOND
 
 
-def judged(row: Row, fingerprint: str = "same") -> Any:
+def judged(row: Row, fingerprint: str = "same", location: str | None = "/orders/1") -> Any:
     try:
-        return judge(row, fingerprint, at=NOW, ttl=TTL, location=lambda one: f"/orders/{one}")
+        return judge(row, fingerprint, at=NOW, ttl=TTL, location=location)
     except OrderkitError as error:
         return error
 
@@ -123,10 +123,16 @@ def test_another_request_is_refused_even_while_the_first_runs(fields: dict[str, 
 @pytest.mark.parametrize("fields", [{}, ANSWERED, LEFT, ANSWERED | LEFT])
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
 def test_an_expired_key_only_tells_where_its_order_is(fields: dict[str, Any], fingerprint: str) -> None:
-    row = Row(**fields, **OLD)
-    error = judged(row, fingerprint)
+    error = judged(Row(**fields, **OLD), fingerprint)
     assert isinstance(error, KeyExpired)
-    assert error.headers == {"Location": f"/orders/{row.resource_id}"}
+    assert error.headers == {"Location": "/orders/1"}
+
+
+def test_an_expired_key_of_which_nobody_knows_what_it_made_names_no_place() -> None:
+    error = judged(Row(**OLD), location=None)
+    assert isinstance(error, KeyExpired)
+    assert error.headers == {}
+    assert "Location" not in error.detail
 
 
 def test_a_key_is_good_to_the_last_microsecond() -> None:
