@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -88,8 +88,7 @@ class Movement(Body):
 class ProductAnswer(BaseModel):
     """A product. `unit_price` is in minor units of `currency`; `stock` is what can still be ordered.
 
-    `prices` are what it costs in other currencies, in minor units of each. `low_stock_at` is the threshold at which low
-    stock is told of.
+    `prices` are what it costs in other currencies, in minor units of each.
     """
 
     model_config = ConfigDict(from_attributes=True)
@@ -100,9 +99,14 @@ class ProductAnswer(BaseModel):
     currency: str
     prices: dict[str, int] = Field(default_factory=dict, examples=[{"EUR": 2299, "JPY": 3800}])
     stock: int
-    low_stock_at: int | None
     created_at: datetime
     updated_at: datetime
+
+
+class ProductForStaff(ProductAnswer):
+    """A product as whoever changes it or its stock sees it: with `low_stock_at`, the threshold at which low stock is told of."""
+
+    low_stock_at: int | None
 
 
 class MovementAnswer(BaseModel):
@@ -117,17 +121,25 @@ class MovementAnswer(BaseModel):
     created_at: datetime
 
 
-def _shown(session: Session, found: Sequence[Product]) -> list[ProductAnswer]:
+Shown = TypeVar("Shown", bound=ProductAnswer)
+
+
+def _shown(session: Session, found: Sequence[Product], kind: type[Shown]) -> list[Shown]:
     """Answers of several products, their prices read at once."""
     priced = prices.by_product(session.connection(), [one.sku for one in found])
     return [
-        ProductAnswer.model_validate(one).model_copy(update={"prices": priced[one.sku]} if one.sku in priced else {})
+        kind.model_validate(one).model_copy(update={"prices": priced[one.sku]} if one.sku in priced else {})
         for one in found
     ]
 
 
 def _answer(session: Session, product: Product) -> ProductAnswer:
-    [answer] = _shown(session, [product])
+    [answer] = _shown(session, [product], ProductAnswer)
+    return answer
+
+
+def _for_staff(session: Session, product: Product) -> ProductForStaff:
+    [answer] = _shown(session, [product], ProductForStaff)
     return answer
 
 
@@ -139,7 +151,7 @@ def list_products(app: Running, paging: Annotated[Paging, Depends(paging)]) -> P
     after = paging.after(of, str)
     with app.database.reading() as session:
         found = products.page(session, limit=paging.limit + 1, after=after)
-        return paging.page(of, found, lambda last: last.sku, lambda shown: _shown(session, shown))
+        return paging.page(of, found, lambda last: last.sku, lambda shown: _shown(session, shown, ProductAnswer))
 
 
 @router.get("/{sku}", responses=problems.responses(404, 503))
@@ -179,13 +191,13 @@ def _path(sku: str) -> str:
     responses=problems.responses(400, 401, 403, 404, 413, 415, 422, 503),
     dependencies=[Depends(requires("catalog:write"))],
 )
-def change_product(sku: str, body: ProductChange, app: Running) -> ProductAnswer:
+def change_product(sku: str, body: ProductChange, app: Running) -> ProductForStaff:
     """Changes name, price or threshold. Orders keep the price they were placed at.
 
     Stock that is at the threshold already is told of when it falls to it again.
     """
     with app.database.transaction() as session:
-        return _answer(session, products.change(session, sku, **body.model_dump(exclude_unset=True)))
+        return _for_staff(session, products.change(session, sku, **body.model_dump(exclude_unset=True)))
 
 
 @router.put(
@@ -231,7 +243,7 @@ def list_movements(
 
 @router.post(
     "/{sku}/stock",
-    response_model=ProductAnswer,
+    response_model=ProductForStaff,
     responses=problems.responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
     openapi_extra={
         "parameters": [
@@ -262,7 +274,7 @@ def move_stock(
 
         def act() -> Answer:
             moved = stock.move(session, sku, body.delta, body.reason, caller.id, movement_id=movement_id)
-            return Answer(200, _answer(session, moved).model_dump_json())
+            return Answer(200, _for_staff(session, moved).model_dump_json())
 
         if key is None:
             return _sent(act())

@@ -90,7 +90,8 @@ def test_a_change_changes_what_it_names(api: Client, staff: dict[str, str], data
     before = api.get("/products/TEA").json()
     cheaper = api.patch("/products/TEA", {"unit_price": 90}, staff)
     assert cheaper.status == 200
-    assert cheaper.json() == before | {"unit_price": 90, "updated_at": cheaper.json()["updated_at"]}
+    changed = {"unit_price": 90, "updated_at": cheaper.json()["updated_at"], "low_stock_at": None}
+    assert cheaper.json() == before | changed
     assert cheaper.json()["updated_at"] > before["updated_at"]
     assert api.patch("/products/TEA", {"name": "Chai", "unit_price": 0}, staff).json()["name"] == "Chai"
     assert api.get("/products/TEA").json().items() >= {"name": "Chai", "unit_price": 0, "stock": 3}.items()
@@ -162,11 +163,19 @@ def test_what_is_not_there_is_not_found(api: Client, staff: dict[str, str]) -> N
 
 def test_a_threshold_is_set_and_taken_away(api: Client, staff: dict[str, str], database: Database) -> None:
     make_product(database, sku="TEA", name="Tea", stock=3)
-    assert api.get("/products/TEA").json()["low_stock_at"] is None
     assert api.patch("/products/TEA", {"low_stock_at": 0}, staff).json()["low_stock_at"] == 0
     changed = api.patch("/products/TEA", {"name": "Chai"}, staff).json()
     assert (changed["name"], changed["low_stock_at"]) == ("Chai", 0)
     assert api.patch("/products/TEA", {"low_stock_at": None}, staff).json()["low_stock_at"] is None
+
+
+def test_a_threshold_is_for_staff_and_nobody_else(api: Client, staff: dict[str, str], database: Database) -> None:
+    make_product(database, sku="TEA", stock=3)
+    api.patch("/products/TEA", {"low_stock_at": 2}, staff)
+    moved = api.post("/products/TEA/stock", {"delta": 1, "reason": "found"}, staff)
+    assert moved.json()["low_stock_at"] == 2
+    for shown in (api.get("/products/TEA").json(), *api.get("/products").json()["items"]):
+        assert "low_stock_at" not in shown
 
 
 @pytest.mark.parametrize("threshold", [-1, 2**53, True, "5", 5.0])

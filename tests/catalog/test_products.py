@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from orderkit.catalog import products
 from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid, NotFound
+from orderkit.money import MAX_AMOUNT
 from tests.factories import make_product
 
 TEA = {"name": "Tea", "unit_price": 100, "currency": "GBP"}
@@ -53,6 +55,12 @@ def test_what_is_not_there_is_not_found(database: Database) -> None:
             products.find(session, "NONE")
         with pytest.raises(NotFound):
             products.change(session, "NONE", name="x")
+
+
+@pytest.mark.parametrize("threshold", [-1, MAX_AMOUNT + 1])
+def test_the_database_refuses_what_is_no_threshold(database: Database, threshold: int) -> None:
+    with pytest.raises(IntegrityError, match="low_stock_at_in_bounds"):
+        make_product(database, low_stock_at=threshold)
 
 
 def test_a_change_leaves_stock_to_inventory(database: Database) -> None:
