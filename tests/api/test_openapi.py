@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from orderkit.api import problems
-from orderkit.app import create_app
 from orderkit.settings import Settings
-from tests.client import Client
+from tests.client import Client, application
 
 METHODS = ("get", "post", "patch", "put", "delete")
 
@@ -24,8 +23,9 @@ def engine_name() -> str:
 
 
 @pytest.fixture
-def document(settings: Settings) -> dict[str, Any]:
-    return create_app(settings).openapi()
+def document(settings: Settings) -> Iterator[dict[str, Any]]:
+    with application(settings) as app:
+        yield app.openapi()
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

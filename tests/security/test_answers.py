@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
@@ -19,7 +20,7 @@ from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.observability import logs
 from orderkit.settings import Settings
-from tests.client import Answer, Client
+from tests.client import Answer, Client, application
 from tests.factories import make_product, make_user
 from tests.factories.orders import place_order
 
@@ -57,9 +58,9 @@ class Operation(NamedTuple):
 class Api:
     """The application's own description of itself."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._app = create_app(settings)
-        self.document = self._app.openapi()
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self.document = app.openapi()
 
     def resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         if "$ref" in schema:
@@ -153,8 +154,9 @@ def _logs(settings: Settings) -> None:
 
 
 @pytest.fixture
-def described(settings: Settings) -> Api:
-    return Api(settings)
+def described(settings: Settings) -> Iterator[Api]:
+    with application(settings) as app:
+        yield Api(app)
 
 
 @pytest.fixture
