@@ -44,7 +44,7 @@ class Described(NamedTuple):
     description: str
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit config show · orderkit config check")
 def config(ctx: typer.Context) -> None:
     """Show and check the configuration."""
     if ctx.invoked_subcommand is None:

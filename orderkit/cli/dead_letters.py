@@ -20,7 +20,7 @@ LetterId = Annotated[UUID, typer.Argument(help="Id of the dead letter, as `list`
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit dead-letters list · orderkit dead-letters show ID")
 def dead_letters() -> None:
     """See, retry and discard what could not be shipped."""
 

@@ -27,7 +27,7 @@ class FormatName(StrEnum):
     CSV = "csv"
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit import orders orders.csv --dry-run")
 def import_() -> None:
     """Bring in what happened elsewhere."""
 

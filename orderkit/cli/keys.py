@@ -14,7 +14,7 @@ from orderkit.cli.database import opened_database
 app = typer.Typer(no_args_is_help=True)
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit keys list")
 def keys() -> None:
     """Replace the keys that sign access tokens."""
 

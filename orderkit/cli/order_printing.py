@@ -40,10 +40,10 @@ def show(order: dict[str, Any], story: Sequence[dict[str, Any]]) -> None:
             typer.echo(f"{name:{width}}{_one_line(str(value))}")
     typer.echo()
     rows = [
-        (one["quantity"], one["sku"], one["name"], amount(one["unit_price"]), amount(one["line_total"]))
-        for one in order["items"]
+        (number, one["quantity"], one["sku"], one["name"], amount(one["unit_price"]), amount(one["line_total"]))
+        for number, one in enumerate(order["items"], start=1)
     ]
-    printing.table(("quantity", "sku", "name", "each", "together"), rows)
+    printing.table(("line", "quantity", "sku", "name", "each", "together"), rows)
     typer.echo()
     printing.table(("when", "what happened"), [(one["at"][:19] + "Z", _one_line(one["what"])) for one in story])
 

@@ -14,17 +14,21 @@ from orderkit.cli.database import opened_database
 if TYPE_CHECKING:
     from orderkit.db import Database
     from orderkit.orders.reading import Wanted
+    from orderkit.orders.refund_lines import AskedLine
 
 app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 Named = Annotated[str, typer.Argument(metavar="ORDER", help="Number or id of the order, as `list` shows them.")]
 
+MAX_PIECES = 1_000_000
+"""Of one line of a refund, as over HTTP."""
+
 STORY = 1000
 """So much of what happened to an order is shown at once."""
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit orders list --status paid · orderkit orders show 1001")
 def orders() -> None:
     """Find orders and look after them."""
 
@@ -38,7 +42,10 @@ def list_(
     after: Annotated[UUID | None, typer.Option(help="Go on after the order with this id.")] = None,
     json_: Json = False,
 ) -> None:
-    """List orders, newest first."""
+    """List orders, newest first.
+
+    In JSON, money is in minor units.
+    """
     from orderkit.errors import NotFound
     from orderkit.orders import reading
 
@@ -61,11 +68,20 @@ def list_(
     if not found.orders:
         typer.echo("none")
         return
+    from orderkit import money
+
     rows = [
-        (one.number, one.id, one.status, one.total, one.currency, printing.instant(one.created_at), one.user_id)
+        (
+            one.number,
+            one.id,
+            one.status,
+            money.to_text(one.total, one.currency),
+            printing.instant(one.created_at),
+            one.user_id,
+        )
         for one in found.orders
     ]
-    printing.table(("number", "id", "status", "total", "currency", "created_at", "user_id"), rows)
+    printing.table(("number", "id", "status", "total", "created_at", "user_id"), rows)
     if found.more_after is not None:
         typer.echo(f"there are more: add --after {found.more_after.id}", err=True)
 
@@ -119,37 +135,89 @@ def cancel(
         typer.echo(f"order {order} is cancelled; its stock is back, and the worker pays back what was paid")
 
 
-@app.command(epilog="Example: orderkit orders refund 1001 --amount 500 --reason 'arrived broken' --yes")
+@app.command(
+    epilog="Example: orderkit orders refund 1001 --line 1:2 --restock · orderkit orders refund 1001 --amount 500"
+)
 def refund(
     order: Named,
     amount: Annotated[
-        int | None, typer.Option(min=1, max=2**53 - 1, help="In minor units of its currency; else all that is left.")
+        int | None, typer.Option(min=1, max=2**53 - 1, help="In minor units of its currency.", show_default="all")
+    ] = None,
+    line: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LINE:PIECES", help="Instead: so many pieces of a line, as `show` counts them. Repeatable."
+        ),
+    ] = None,
+    sku: Annotated[
+        list[str] | None, typer.Option(metavar="SKU:PIECES", help="The same, of the lines with this SKU. Repeatable.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; the order's owner may read it.")] = "refunded by the shop",
     restock: Annotated[
-        bool, typer.Option("--restock", help="The goods come back into stock too, where all that is left is refunded.")
+        bool, typer.Option("--restock", help="The goods come back into stock too: those lines, or all that is left.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False,
     json_: Json = False,
 ) -> None:
-    """Give money back. Each call is a refund of its own, and the worker has it paid."""
+    """Give money back: an amount, the price of some pieces, or all that is left.
+
+    Each call is a refund of its own, and the worker has it paid.
+    """
     from dataclasses import asdict
 
     from orderkit import money
+    from orderkit.errors import Invalid
     from orderkit.orders import refunds
 
     _check_reason(reason)
+    lines = _lines(line or [], sku or [])
+    if lines and amount is not None:
+        raise Invalid("name an amount or pieces, not both")
     with opened_database() as database:
         order_id = _named(database, order)
-        what = "all that is left" if amount is None else f"{amount} in minor units"
-        require_meant(yes, f"Refund {what} of order {order}?", "this pays money back")
+        require_meant(yes, f"Refund {_told(amount, lines)} of order {order}?", "this pays money back")
         with database.transaction() as session:
-            made = refunds.request(session.connection(), order_id, amount=amount, reason=reason, restock=restock)
+            made = refunds.request(
+                session.connection(), order_id, amount=amount, lines=lines or None, reason=reason, restock=restock
+            )
     if json_:
         printing.as_json(asdict(made) | {"lines": [one._asdict() for one in made.lines]})
         return
     given = money.to_text(made.amount, made.currency)
     typer.echo(f"refund {made.id} of order {order}: {given} is on its way; the worker has it paid within moments")
+
+
+def _lines(by_number: list[str], by_sku: list[str]) -> list[AskedLine]:
+    """Raises Invalid for what does not say how many pieces of what."""
+    from orderkit.orders.refund_lines import AskedLine
+
+    numbered = [_pieces(one, "--line", "1:2") for one in by_number]
+    if odd := [name for name, _ in numbered if not _is_number(name)]:
+        raise typer.BadParameter(f"{odd[0]} is not the number of a line; a SKU goes in --sku", param_hint="--line")
+    named = [_pieces(one, "--sku", "TEA-001:2") for one in by_sku]
+    return [
+        *(AskedLine(pieces, line=int(name)) for name, pieces in numbered),
+        *(AskedLine(pieces, sku=name) for name, pieces in named),
+    ]
+
+
+def _pieces(text: str, option: str, example: str) -> tuple[str, int]:
+    """What is named before the last colon, and the pieces of it."""
+    name, _, pieces = text.rpartition(":")
+    if not name or not _is_number(pieces) or not 1 <= int(pieces) <= MAX_PIECES:
+        raise typer.BadParameter(f"{text} does not say how many pieces of what, as {example} does", param_hint=option)
+    return name, int(pieces)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _told(amount: int | None, lines: list[AskedLine]) -> str:
+    if amount is not None:
+        return f"{amount} in minor units"
+    pieces = [f"{one.quantity} of {one.sku or f'line {one.line}'}" for one in lines]
+    return ", ".join(pieces) or "all that is left"
 
 
 def _check_reason(reason: str) -> None:

@@ -24,7 +24,7 @@ Permissions = Annotated[list[str], typer.Argument(help="Permissions such as `ord
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit roles list")
 def roles() -> None:
     """See and change what each role may do, and see who changed it."""
 

@@ -24,7 +24,7 @@ MAX_REASON = 200
 MAX_PIECES = 2**53 - 1  # money.MAX_AMOUNT, which would take its import
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit stock show --low")
 def stock() -> None:
     """See what is left and why, and record receipts and adjustments."""
 

@@ -27,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")]
 
 
-@app.callback()
+@app.callback(epilog="Example: orderkit users list")
 def users() -> None:
     """Make, find, ban and delete accounts, and give them roles."""
 

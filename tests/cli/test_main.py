@@ -43,6 +43,11 @@ def test_every_command_has_help_and_an_example() -> None:
         assert (command.epilog or "").startswith(f"Example: orderkit {name}"), name
 
 
+@pytest.mark.parametrize("name", list(main.COMMANDS))
+def test_the_help_of_a_group_ends_with_an_example(cli: Cli, name: str) -> None:
+    assert f"Example: orderkit {name}" in cli(name, "--help").out
+
+
 def test_every_option_and_argument_is_explained() -> None:
     for name, command in all_commands():
         assert [one.name for one in command.params if not one.help] == [], name

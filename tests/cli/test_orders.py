@@ -16,6 +16,7 @@ from orderkit.orders.settlement import Settle, Settlement
 from orderkit.payments.gateways import Declined
 from orderkit.settings import Settings
 from tests.cli.conftest import Cli, Told
+from tests.factories import make_product, make_user, place_order
 from tests.processes import Processes
 from tests.shop import Shop
 
@@ -68,7 +69,18 @@ def test_people_get_a_table_and_are_told_how_to_go_on(shop: Shop, orderkit: Orde
     assert str(second.id) in out
     assert str(second.number) in out
     assert str(first.id) not in out
+    assert "  5.00 GBP  " in out
     assert err == f"there are more: add --after {second.id}\n"
+
+
+def test_money_is_shown_as_people_write_it_and_told_to_programs_in_minor_units(shop: Shop, orderkit: Orderkit) -> None:
+    make_product(shop.database, sku="BRUSH", currency="JPY", unit_price=123_456, stock=1)
+    place_order(shop.database, shop.settings, make_user(shop.database), "BRUSH")
+    heading, line = orderkit("list")[1].splitlines()
+    assert heading.split() == ["number", "id", "status", "total", "created_at", "user_id"]
+    assert "  123,456 JPY  " in line
+    [told] = json.loads(orderkit("list", "--json")[1])
+    assert (told["total"], told["currency"]) == (123_456, "JPY")
 
 
 @pytest.mark.usefixtures("shop")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 
+from orderkit.cli import orders
 from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.settings import Settings
 from tests.cli.conftest import Cli
-from tests.shop import PRICE, Shop
+from tests.shop import PRICE, SKU, Shop
 
 
 @pytest.fixture
@@ -38,6 +40,71 @@ def test_operator_gives_a_part_back_by_number_and_the_rest_by_id(shop: Shop, cli
 
     assert [(one.amount, one.restock) for one in shop.refunds()] == [(300, False), (2 * PRICE - 300, True)]
     assert shop.payment(order.id).refunded == 2 * PRICE
+
+
+def test_operator_gives_back_pieces_of_a_line_and_of_a_sku(shop: Shop, cli: Cli) -> None:
+    number = str(shop.paid(quantity=5).number)
+
+    told = cli("orders", "refund", number, "--line", "1:2", "--restock", "--yes", "--json")
+    assert (told.code, told.err) == (0, "")
+    made = json.loads(told.out)
+    assert (made["amount"], made["restock"]) == (2 * PRICE, True)
+    assert made["lines"] == [{"line": 1, "sku": SKU, "quantity": 2}]
+    told = cli("orders", "refund", number, "--line", "1:1", "--sku", f"{SKU}:1", "--yes")
+    assert "10.00 GBP is on its way" in told.out
+
+    assert cli("orders", "refund", number, "--line", "1:2", "--yes").err == (
+        "error: 2 of TEA were asked for, but only 1 of them are not refunded yet\n"
+    )
+    assert [one.amount for one in shop.refunds()] == [2 * PRICE, 2 * PRICE]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--line", "1"], "1 does not say how many pieces of what, as 1:2 does"),
+        (["--line", "1:"], "as 1:2 does"),
+        (["--line", ":2"], "as 1:2 does"),
+        (["--line", "1:0"], "as 1:2 does"),
+        (["--line", "1:-1"], "as 1:2 does"),
+        (["--line", "1:1.5"], "as 1:2 does"),
+        (["--line", "1:1000001"], "as 1:2 does"),
+        (["--line", f"1:{'9' * 5000}"], "as 1:2 does"),
+        (["--line", f"{SKU}:1"], "TEA is not the number of a line; a SKU goes in --sku"),
+        (["--line", "-1:1"], "-1 is not the number of a line"),
+        (["--line", "2:1"], "the order does not have all these lines; is not on this order"),
+        (["--line", "0:1"], "the order does not have all these lines"),
+        (["--sku", SKU], "as TEA-001:2 does"),
+        (["--sku", "COFFEE:1"], "the order does not have all these lines"),
+        (["--line", "1:1", "--amount", "1"], "name an amount or pieces, not both"),
+        (["--amount", "1", "--restock"], "say which goods come back"),
+    ],
+    ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",
+)
+def test_pieces_that_cannot_be_refunded_are_wrong_use_in_one_line(
+    shop: Shop, cli: Cli, arguments: list[str], said: str
+) -> None:
+    told = cli("orders", "refund", str(shop.paid(quantity=3).number), *arguments, "--yes")
+    assert (told.code, told.out) == (2, "")
+    assert said in told.err
+    assert told.err.count("\n") == 1
+    assert shop.refunds() == []
+
+
+def test_it_asks_by_what_is_to_be_refunded(shop: Shop, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = str(shop.paid(quantity=3).number)
+    asked: list[str] = []
+
+    def ask(yes: bool, question: str, _otherwise: str) -> None:
+        asked.append(question)
+        raise typer.Abort
+
+    monkeypatch.setattr(orders, "require_meant", ask)
+    for arguments in ([], ["--amount", "5"], ["--line", "1:2", "--sku", f"{SKU}:1"]):
+        assert cli("orders", "refund", number, *arguments).code == 1
+    whats = ("all that is left", "5 in minor units", "2 of line 1, 1 of TEA")
+    assert asked == [f"Refund {what} of order {number}?" for what in whats]
+    assert shop.refunds() == []
 
 
 def test_what_cannot_be_refunded_is_told_in_one_line(shop: Shop, cli: Cli) -> None:
