@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -74,9 +75,12 @@ def test_every_requirement_of_security_names_tests_that_exist_and_give_their_sou
 ) -> None:
     assert tests, requirement
     for file, names in tests:
-        found = {
-            node.name: ast.get_docstring(node)
-            for node in ast.walk(ast.parse((ROOT / file).read_text()))
-            if isinstance(node, ast.FunctionDef)
-        }
+        found = docstrings(file)
         assert {name for name in names if not found.get(name)} == set(), f"missing, or without a source, in {file}"
+
+
+@cache
+def docstrings(file: str) -> dict[str, str | None]:
+    """Those of all functions of a file, by name."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return {node.name: ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -306,18 +306,20 @@ def stored_secrets(database: Database) -> list[str]:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 QUERY = "SELECT password_hash FROM users WHERE email = :email"
-FAILURES: dict[str, Exception] = {
-    "a mistake of ours": RuntimeError(f"canary: {QUERY}"),
-    "a database that is gone": OperationalError(QUERY, {"email": "canary@example.com"}, Exception("canary")),
-    "a table that is missing": ProgrammingError(QUERY, {"email": "canary@example.com"}, Exception("canary")),
-    "a constraint": IntegrityError(QUERY, {"email": "canary@example.com"}, Exception("canary")),
+OF_CANARY: tuple[str, dict[str, str], Exception] = (QUERY, {"email": "canary@example.com"}, Exception("canary"))
+# A new one each time: one that is raised again takes all its traces along, and rendering them for the log takes seconds.
+FAILURES: dict[str, Callable[[], Exception]] = {
+    "a mistake of ours": lambda: RuntimeError(f"canary: {QUERY}"),
+    "a database that is gone": lambda: OperationalError(*OF_CANARY),
+    "a table that is missing": lambda: ProgrammingError(*OF_CANARY),
+    "a constraint": lambda: IntegrityError(*OF_CANARY),
 }
 
 
 @contextmanager
-def failing(monkeypatch: pytest.MonkeyPatch, acts: tuple[str, ...], error: Exception) -> Iterator[None]:
+def failing(monkeypatch: pytest.MonkeyPatch, acts: tuple[str, ...], error: Callable[[], Exception]) -> Iterator[None]:
     def fail(_database: Database) -> None:
-        raise error
+        raise error()
 
     with monkeypatch.context() as patched:
         for act in acts:

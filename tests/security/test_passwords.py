@@ -29,6 +29,8 @@ COMMON = ("password1234", "1234567890", "Password1234", "QWERTYUIOP", "iloveyou"
 GUESSABLE = ("orderkit", "OrderKit", "orderkit2026!", "wonderful.ada", "Wonderful.Ada@Example.com", "wonderful.ada99")
 ADA = {"email": "wonderful.ada@example.com", "password": GOOD, "name": "Ada"}
 
+pytestmark = pytest.mark.slow_hashes
+
 outdated = argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1)
 
 
