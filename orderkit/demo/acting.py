@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import aiohttp
 
 from orderkit.demo import script
 from orderkit.demo.customers import Shop
 from orderkit.demo.story import Answer, Journey, Scene, Story
-from orderkit.demo.watching import Seen
 from orderkit.money import to_text
 
 AT_ONCE = 16
@@ -22,6 +23,9 @@ SPREAD_S = 4.0
 HANGS_UP_AFTER_S = 0.5
 DEAD_FOR_S = 1.0
 """Long enough to be seen."""
+
+REPORTS_AT_ONCE = 3
+LOOK_AGAIN_AFTER_S = 0.1
 
 TRIES = 30
 AGAIN_AFTER_S = 0.4
@@ -43,6 +47,9 @@ class Acting:
             "repriced": self._repriced,
             "async": self._would_rather_not_wait,
             "dead_letter": self._dead_letter,
+            "cancelled": self._cancelled,
+            "part_back": self._part_back,
+            "delivered": self._delivered,
         }
 
     async def play(self) -> None:
@@ -62,20 +69,24 @@ class Acting:
 
     async def _ordinary(self, journey: Journey) -> None:
         async with self._room:
-            await self._until_answered(journey)
+            await self._order(journey)
 
     async def _plain(self, scene: Scene) -> None:
         for journey in scene.journeys:
-            await self._until_answered(journey)
+            await self._order(journey)
+
+    async def _order(self, journey: Journey, *, respond_async: bool = False) -> None:
+        """Wants an order and nothing more."""
+        await self._until_answered(journey, respond_async=respond_async)
+        journey.closed = True
 
     async def _until_answered(self, journey: Journey, *, respond_async: bool = False) -> None:
-        """Sends the order, again under its key where the answer says so or none came, and closes the journey."""
+        """Sends the order, again under its key where the answer says so or none came."""
         for _ in range(TRIES):
             answer = await self._send(journey, respond_async=respond_async)
             if answer is not None and answer.code not in COME_BACK:
                 break
             await asyncio.sleep(AGAIN_AFTER_S)
-        journey.closed = True
 
     async def _send(
         self,
@@ -105,7 +116,7 @@ class Acting:
         given = await asyncio.gather(*(self._send(journey) for _ in range(script.SAME_KEY_AT_ONCE)))
         answered = [answer for answer in given if answer is not None]
         busy = sum(answer.code in COME_BACK for answer in answered)
-        await self._until_answered(journey)
+        await self._order(journey)
         last = journey.answers[-1]
         again = f"{last.status}{', replayed' if last.replayed else ''}"
         replayed = sum(answer.replayed for answer in answered)
@@ -118,7 +129,7 @@ class Acting:
     async def _hang_up(self, scene: Scene) -> None:
         [journey] = scene.journeys
         await self._send(journey, give_up_after=HANGS_UP_AFTER_S)
-        await self._until_answered(journey)
+        await self._order(journey)
         busy = sum(answer.code in COME_BACK for answer in journey.answers)
         last = journey.answers[-1]
         whose = ", the first one's answer" if last.replayed else ""
@@ -127,7 +138,7 @@ class Acting:
         )
 
     async def _last_piece(self, scene: Scene) -> None:
-        await asyncio.gather(*(self._until_answered(journey) for journey in scene.journeys))
+        await asyncio.gather(*(self._order(journey) for journey in scene.journeys))
         got = sum(journey.kept for journey in scene.journeys)
         bought = next((answer.status for one in scene.journeys for answer in one.answers if one.kept), "none")
         refused = scene.answers[409]
@@ -155,24 +166,89 @@ class Acting:
 
     async def _would_rather_not_wait(self, scene: Scene) -> None:
         for journey in scene.journeys:
-            await self._until_answered(journey, respond_async=True)
+            await self._order(journey, respond_async=True)
 
     async def _dead_letter(self, scene: Scene) -> None:
         [journey] = scene.journeys
-        await self._until_answered(journey)
-        dead = await self._seen(journey, lambda seen: seen.parcel == "dead")
-        letter = await self._shop.dead_letter(str(dead.id))
+        order = await self._ordered(journey, lambda order: _parcel(order) == "dead")
+        letter = await self._shop.dead_letter(order["id"])
         self._story.tell(f"carrier failed {letter['attempts']} times ({letter['reason']}): now a dead letter")
         await asyncio.sleep(DEAD_FOR_S)
         await self._shop.heal_carrier()
         await asyncio.gather(*(self._shop.retry(letter["id"]) for _ in range(2)))
         self._story.tell("carrier healed; staff retries the dead letter, twice at once")
-        shipped = await self._seen(journey, lambda seen: seen.status == "shipped")
-        booked = await self._shop.bookings(str(shipped.id))
-        self._story.tell(f"shipped, {booked} × in the carrier's ledger after {shipped.bookings} calls in all")
+        journey.last = await self._ordered(journey, _shipped)
+        booked = await self._shop.bookings(order["id"])
+        self._story.tell(f"shipped at last, {len(booked)} × in the carrier's ledger")
+        journey.closed = True
 
-    async def _seen(self, journey: Journey, wanted: Callable[[Seen], bool]) -> Seen:
-        """Waits until the order is seen as wanted."""
-        while journey.seen is None or not wanted(journey.seen):  # noqa: ASYNC110 - only the database knows
-            await asyncio.sleep(0.1)
-        return journey.seen
+    async def _cancelled(self, scene: Scene) -> None:
+        [journey] = scene.journeys
+        order = await self._ordered(journey, lambda order: _parcel(order) not in (None, "queued"))
+        # The carrier takes 2 s, so it is still being asked.
+        journey.last = await self._shop.cancel(journey.wish, order["id"])
+        back = to_text(journey.last["payment"]["refunded"], order["currency"])
+        self._story.tell(
+            f"customer cancels while the carrier is being asked: {journey.last['status']}, {back} on its way back"
+        )
+        while "cancelled" not in await self._shop.bookings(order["id"]):  # noqa: ASYNC110 - only the carrier knows
+            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+        self._story.tell("the carrier, not knowing, booked that parcel; the worker had it taken back")
+        journey.closed = True
+
+    async def _part_back(self, scene: Scene) -> None:
+        [journey] = scene.journeys
+        order = await self._ordered(journey, _shipped)
+        lines = [{"line": 1, "quantity": script.SENT_BACK}]
+        asked = {"lines": lines, "restock": True, "reason": "sent back"}
+        given = await asyncio.gather(
+            *(self._shop.refund(order["id"], f"refund-{journey.wish.key}", **asked) for _ in range(2))
+        )
+        first, again = sorted(given, key=lambda reply: "Idempotent-Replayed" in reply.headers)
+        and_again = "its replay" if "Idempotent-Replayed" in again.headers else again.status
+        back = to_text(first.body["amount"], order["currency"])
+        self._story.tell(
+            f"staff refunds {script.SENT_BACK} piece of {journey.wish.pieces}, {back}, twice at once under one key:"
+            f" {first.status} and {and_again}"
+        )
+        refund_id = first.body["id"]
+        while await self._shop.refund_status(order["id"], refund_id) == "pending":  # noqa: ASYNC110 - the API knows
+            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+        journey.last = await self._shop.look(journey.wish, order["id"])
+        journey.closed = True
+
+    async def _delivered(self, scene: Scene) -> None:
+        [journey] = scene.journeys
+        order = await self._ordered(journey, _shipped)
+        number = order["fulfillment"]["tracking_number"]
+        forged = await self._shop.deliver(number, forge=True)
+        before = await self._shop.look(journey.wish, order["id"])
+        reported = await self._shop.deliver(number, times=REPORTS_AT_ONCE)
+        journey.last = await self._shop.look(journey.wish, order["id"])
+        self._story.tell(
+            f"forged delivery report: {_listed(forged)}, still {before['status']}; the carrier's own,"
+            f" {REPORTS_AT_ONCE} at once: {_listed(reported)}, {journey.last['status']}"
+        )
+        journey.closed = True
+
+    async def _ordered(self, journey: Journey, wanted: Callable[[Any], bool]) -> Any:
+        """Orders, unless that was done, and looks again and again until the order is as wanted; the order."""
+        if not journey.kept:
+            await self._until_answered(journey)
+        [order_id] = journey.order_ids
+        while not wanted(order := await self._shop.look(journey.wish, order_id)):  # noqa: ASYNC110 - the API knows
+            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+        return order
+
+
+def _shipped(order: Any) -> bool:
+    return bool(order["status"] == "shipped")
+
+
+def _parcel(order: Any) -> str | None:
+    return order["fulfillment"] and str(order["fulfillment"]["status"])
+
+
+def _listed(statuses: Sequence[int | None]) -> str:
+    """`400`, or `200 ×3`."""
+    return ", ".join(f"{status or 'no answer'}{f' ×{n}' if n > 1 else ''}" for status, n in Counter(statuses).items())

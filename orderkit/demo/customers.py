@@ -150,6 +150,30 @@ class Shop:
         order_id = reply.body.get("order_id" if reply.code else "id") if isinstance(reply.body, dict) else None
         return Answer(reply.status, reply.headers.get("Idempotent-Replayed") == "true", reply.code, order_id)
 
+    async def look(self, wish: Wish, order_id: str) -> Any:
+        """The order as its customer sees it."""
+        return await self.must(200, "GET", f"{self.api}/orders/{order_id}", token=self._customers[wish.customer])
+
+    async def cancel(self, wish: Wish, order_id: str) -> Any:
+        """As its customer; the order as it is then."""
+        url, token = f"{self.api}/orders/{order_id}/cancel", self._customers[wish.customer]
+        return await self.must(200, "POST", url, token=token, body={"reason": "ordered by mistake"})
+
+    async def refund(self, order_id: str, key: str, **what: Any) -> Reply:
+        """Asked for by staff, as told in `what`. Raises as `ask`."""
+        url, headers = f"{self.api}/orders/{order_id}/refunds", {"Idempotency-Key": key}
+        return await self.ask("POST", url, token=self.staff_token, body=what, headers=headers)
+
+    async def refund_status(self, order_id: str, refund_id: str) -> str:
+        url = f"{self.api}/orders/{order_id}/refunds/{refund_id}"
+        return str((await self.must(200, "GET", url, token=self.staff_token))["status"])
+
+    async def deliver(self, tracking_number: str, **how: Any) -> list[int | None]:
+        """Has the carrier deliver a parcel and report it; the statuses that its callbacks were answered."""
+        body = {"tracking_number": tracking_number, **how}
+        told = await self.must(200, "POST", f"{self.simulator}/deliveries", body=body)
+        return [one["status"] for one in told["reports"]]
+
     async def dead_letter(self, order_id: str) -> Any:
         """The open dead letter of an order, as staff sees it; raises Unavailable when there is none."""
         page = await self.must(200, "GET", f"{self.api}/dead-letters", token=self.staff_token)
@@ -164,9 +188,9 @@ class Shop:
     async def heal_carrier(self) -> None:
         await self.must(200, "DELETE", f"{self.simulator}/behavior")
 
-    async def bookings(self, order_id: str) -> int:
-        """How many parcels the carrier has booked for an order."""
-        return sum(entry["order_id"] == order_id for entry in (await self.ledger())["bookings"])
+    async def bookings(self, order_id: str) -> list[str]:
+        """What became of each parcel that the carrier has booked for an order."""
+        return [entry["status"] for entry in (await self.ledger())["bookings"] if entry["order_id"] == order_id]
 
     async def ledger(self) -> Any:
         return await self.must(200, "GET", f"{self.simulator}/ledger")

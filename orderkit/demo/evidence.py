@@ -23,11 +23,12 @@ GAVE_BACK = ("payment_failed", "cancelled")
 
 
 class Kept(NamedTuple):
-    """An order, as it stands at the end."""
+    """An order, as it stands at the end. `left` is what of its money was not paid back, in minor units."""
 
     id: str
     key: str
     status: str
+    left: int = 0
 
 
 class Money(NamedTuple):
@@ -42,6 +43,7 @@ class Money(NamedTuple):
 class Parcel(NamedTuple):
     key: str
     tracking_number: str
+    delivered: bool = False
 
 
 class Stock(NamedTuple):
@@ -90,7 +92,9 @@ def read_ledger(ledger: Mapping[str, Any]) -> Ledger:
         captures=tuple(_money(entry) for entry in ledger["captures"]),
         refunds=tuple(_money(entry) for entry in ledger["refunds"]),
         parcels=tuple(
-            Parcel(entry["key"], entry["reference"]) for entry in ledger["bookings"] if entry["status"] != "cancelled"
+            Parcel(entry["key"], entry["reference"], entry["status"] == "delivered")
+            for entry in ledger["bookings"]
+            if entry["status"] != "cancelled"
         ),
     )
 
@@ -104,10 +108,12 @@ def read_facts(database: Database) -> Facts:
         connection = session.connection()
         orders, payments = _columns(Order), _columns(Payment)
         refunds, parcels, letters = _columns(Refund), _columns(Fulfillment), _columns(DeadLetter)
-        kept = select(orders.id, orders.idempotency_key, orders.status)
+        kept = select(orders.id, orders.idempotency_key, orders.status, payments.amount - payments.refunded).where(
+            payments.order_id == orders.id
+        )
         captured = select(payments.id, payments.provider_reference, payments.amount, payments.currency)
         returned = select(refunds.id, refunds.provider_reference, refunds.amount, refunds.currency)
-        went = select(parcels.id, parcels.tracking_number).where(parcels.status == "succeeded")
+        went = select(parcels.id, parcels.tracking_number, parcels.delivered_at.is_not(None))
         return Facts(
             orders=tuple(Kept(str(one), *rest) for one, *rest in connection.execute(kept)),
             captures=tuple(
@@ -118,10 +124,12 @@ def read_facts(database: Database) -> Facts:
                 Money(str(key), *rest)
                 for key, *rest in connection.execute(returned.where(refunds.status == RefundStatus.SUCCEEDED))
             ),
-            parcels=tuple(Parcel(str(key), number) for key, number in connection.execute(went)),
+            parcels=tuple(
+                Parcel(str(key), *rest) for key, *rest in connection.execute(went.where(parcels.status == "succeeded"))
+            ),
             stock=_stock(connection),
             payments_unresolved=_count(connection, payments.status.in_(UNRESOLVED)),
-            parcels_under_way=_count(connection, parcels.status.in_(UNDER_WAY)),
+            parcels_under_way=_count(connection, parcels.status.in_(UNDER_WAY) | parcels.recall_at.is_not(None)),
             refunds_pending=_count(connection, refunds.status == RefundStatus.PENDING),
             events_unsent=_count(connection, _columns(OutboxEvent).sent_at.is_(None)),
             dead_letters_open=_count(connection, letters.resolved_at.is_(None)),

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orderkit.demo.story import REFUSED, Journey, Scene, Story
 from orderkit.demo.verdict import Check, Figure
+from orderkit.demo.watching import PAID_BACK, PART_BACK
 
 WIDE = 100
 """From this many columns on, an order shows every state it has been in, and a call what came of it and how often it was made;
@@ -18,6 +19,9 @@ below, an order its latest state, and calls one of the two."""
 
 NARROW = 78
 """Below this many columns there is no room for the time that an act took."""
+
+PATH_WIDTH = 20
+"""pending→paid→shipped, and of longer paths the end."""
 
 MAX_WIDTH = 110
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -38,6 +42,9 @@ _STYLES = {
     "dead": "bold red",
     "declined": "magenta",
     "payment_failed": "magenta",
+    "cancelled": "magenta",
+    PART_BACK: "magenta",
+    PAID_BACK: "magenta",
     REFUSED: "magenta",
 }
 _SHORT = {"payment_failed": "failed"}
@@ -103,7 +110,7 @@ def acts(story: Story, width: int, scenes: Sequence[Scene] | None = None) -> Tab
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", width=width)
     table.add_column("  what happens", no_wrap=True, width=23)
     table.add_column("HTTP", no_wrap=True, width=11)
-    table.add_column("order", no_wrap=True, width=20 if wide else 10, overflow="ellipsis")
+    table.add_column("order", no_wrap=True, width=PATH_WIDTH if wide else 10, overflow="ellipsis")
     table.add_column("payment", no_wrap=True, width=17 if wide else 11, overflow="ellipsis")
     table.add_column("parcel", no_wrap=True, width=18 if wide else 12, overflow="ellipsis")
     if width >= NARROW:
@@ -159,10 +166,12 @@ def _path(journey: Journey, *, wide: bool) -> Text:
         return _state(journey.outcome or "")
     if not wide:
         return _state(journey.seen.status)
-    text = Text()
-    for state in journey.seen.path[:-1]:
-        text.append(f"{state}→", "dim")
-    return text.append_text(_state(journey.seen.status))
+    *before, status = journey.seen.path
+    path = "".join(f"{state}→" for state in before)
+    room = PATH_WIDTH - len(_SHORT.get(status, status))
+    while len(path) > room:
+        path = f"…→{path.removeprefix('…→').partition('→')[2]}"
+    return Text.assemble((path, "dim"), _state(status))
 
 
 def _state(state: str) -> Text:

@@ -96,7 +96,7 @@ def play(
     with (
         without_settings(),
         _Signals() as signals,
-        Processes(PACE | {"ORDERKIT_SIMULATOR_URL": simulator}) as processes,
+        Processes(PACE | {"ORDERKIT_SIMULATOR_URL": simulator, "ORDERKIT_PUBLIC_URL": api}) as processes,
     ):
         signals.second = processes.hurry
         access = Access(processes.home / "orderkit.db", new_login("staff"))

@@ -10,7 +10,9 @@ from typing import Any
 
 VISA = "pm_card_visa"
 SAME_KEY_AT_ONCE = 8
-BUYERS_OF_THE_LAST = 5
+BUYERS_OF_THE_LAST = 4
+SENT_BACK = 1
+"""Pieces that come back of the three of the order that is refunded in part."""
 CUSTOMERS = 3
 
 
@@ -29,9 +31,11 @@ LAST_PIECE = Ware("GLOBE-001", "Globe", 12500, "EUR", 1)
 REPRICED = Ware("KETTLE-001", "Kettle", 3999, "GBP", 50)
 NEW_PRICE = 4499
 PLENTY = 100_000
+TEA = Ware("TEA-001", "Darjeeling, 100 g", 899, "GBP", PLENTY)
+CUP = Ware("CUP-001", "Tea cup", 1250, "GBP", PLENTY)
 COMMON = (
-    Ware("TEA-001", "Darjeeling, 100 g", 899, "GBP", PLENTY),
-    Ware("CUP-001", "Tea cup", 1250, "GBP", PLENTY),
+    TEA,
+    CUP,
     Ware("ATLAS-001", "Pocket atlas", 1990, "EUR", PLENTY),
     Ware("LAMP-001", "Desk lamp", 6490, "EUR", PLENTY),
     Ware("BRUSH-001", "Calligraphy brush", 2200, "JPY", PLENTY),
@@ -43,7 +47,8 @@ CATALOG = (*COMMON, REPRICED, LAST_PIECE)
 class Act:
     """One thing that happens to orders, and how they must end: `refused` of them keep nothing, the others are in state `ends`.
 
-    `title` has 21 characters at most, for a narrow table. `orders` is how many keys the act takes.
+    `title` has 21 characters at most, for a narrow table. `orders` is how many keys the act takes. Each wants `pieces` of
+    `ware`, or a basket of anything.
     """
 
     name: str
@@ -53,6 +58,8 @@ class Act:
     ends: str = "shipped"
     orders: int = 1
     refused: int = 0
+    ware: Ware | None = None
+    pieces: int = 1
 
 
 ORDINARY = Act("ordinary", "pays by card")
@@ -69,18 +76,21 @@ SPECIAL = (
         f"last piece, {BUYERS_OF_THE_LAST} buyers",
         orders=BUYERS_OF_THE_LAST,
         refused=BUYERS_OF_THE_LAST - 1,
+        ware=LAST_PIECE,
     ),
-    Act("repriced", "price just changed"),
+    Act("cancelled", "customer cancels", postal_code="SLOW", ends="cancelled", ware=CUP, pieces=2),
+    Act("part_back", "staff refunds a part", ware=TEA, pieces=3),
+    Act("delivered", "carrier delivers", ends="delivered"),
+    Act("repriced", "price just changed", ware=REPRICED),
     Act("declined", "card declined", method="pm_card_declined", ends="payment_failed"),
     Act("no_funds", "insufficient funds", method="pm_card_insufficient_funds", ends="payment_failed"),
     Act("provider_errs", "provider fails twice", method="pm_card_error_then_ok"),
     Act("provider_slow", "provider takes 2 s", method="pm_card_slow"),
     Act("async", "asks not to wait"),
     Act("carrier_errs", "carrier fails twice", postal_code="FAIL-2"),
-    Act("carrier_slow", "carrier takes 2 s", postal_code="SLOW"),
 )
 SPECIAL_ORDERS = sum(act.orders for act in SPECIAL)
-MIN_ORDERS = SPECIAL_ORDERS + 2
+MIN_ORDERS = SPECIAL_ORDERS + 1
 MAX_ORDERS = 2000
 
 
@@ -127,11 +137,7 @@ def _wish(act: Act, key: str, number: int, items: list[dict[str, Any]]) -> Wish:
 
 
 def _items(act: Act, dice: random.Random) -> list[dict[str, Any]]:
-    if act.name == "last_piece":
-        return [{"sku": LAST_PIECE.sku, "quantity": 1}]
-    if act.name == "repriced":
-        return [{"sku": REPRICED.sku, "quantity": 1}]
-    return _basket(dice)
+    return _basket(dice) if act.ware is None else [{"sku": act.ware.sku, "quantity": act.pieces}]
 
 
 def _basket(dice: random.Random) -> list[dict[str, Any]]:

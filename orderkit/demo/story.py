@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from orderkit.demo.script import Act, Wish
 from orderkit.demo.verdict import Told
@@ -28,7 +28,8 @@ class Answer:
 
 @dataclass(slots=True)
 class Journey:
-    """A wish on its way. `closed` once its customer will not ask again; times are seconds since the story began."""
+    """A wish on its way. `closed` once its customer wants nothing more; `last` is the order as they saw it last, where they
+    wanted more than to have it. Times are seconds since the story began."""
 
     wish: Wish
     answers: list[Answer] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Journey:
     began: float | None = None
     ended: float | None = None
     closed: bool = False
+    last: Mapping[str, Any] | None = None
 
     @property
     def order_ids(self) -> frozenset[str]:
@@ -50,12 +52,19 @@ class Journey:
     def declined(self) -> bool:
         return any(answer.status == 402 for answer in self.answers)
 
+    def saw(self, status: str) -> bool:
+        """Whether that is what the order was when its customer looked last."""
+        return self.last is not None and self.last["status"] == status
+
     @property
     def outcome(self) -> str | None:
         """The order's last state, `refused` if there is to be none, `unanswered` if that cannot be said; None before."""
+        if not self.closed:
+            return None
         if self.seen is not None:
-            return self.seen.status if self.seen.status in ENDS else None
-        if not self.closed or self.kept:
+            stale = self.last is not None and self.seen.version < self.last["version"]
+            return self.seen.status if self.seen.status in ENDS and not stale else None
+        if self.kept:
             return None
         return REFUSED if self.answers and self.answers[-1].status == 409 else "unanswered"
 
@@ -77,7 +86,7 @@ class Scene:
 
     @property
     def done(self) -> bool:
-        return all(journey.closed and journey.outcome is not None for journey in self.journeys)
+        return all(journey.ended is not None for journey in self.journeys)
 
     @property
     def as_foretold(self) -> bool:
@@ -141,11 +150,17 @@ class Story:
     def told(self) -> Told:
         """What the customers can bear witness to."""
         journeys = self.journeys
-        holding = [journey for journey in journeys if journey.kept and not journey.declined]
+        holding = [one for one in journeys if one.kept and not one.declined and not one.saw("cancelled")]
+        paid_back: Counter[str] = Counter()
+        for last in (one.last for one in journeys if one.last is not None):
+            paid_back[last["currency"]] += last["payment"]["refunded"]
         return Told(
             taken=frozenset[str]().union(*(journey.order_ids for journey in journeys)),
             refused=frozenset(journey.wish.key for journey in journeys if journey.outcome == REFUSED),
             declined=frozenset[str]().union(*(journey.order_ids for journey in journeys if journey.declined)),
+            cancelled=frozenset[str]().union(*(one.order_ids for one in journeys if one.saw("cancelled"))),
+            delivered=frozenset[str]().union(*(one.order_ids for one in journeys if one.saw("delivered"))),
+            paid_back=+paid_back,
             asked=len(journeys),
             requests=sum(len(journey.answers) for journey in journeys),
             pieces=sum(journey.wish.pieces for journey in holding),

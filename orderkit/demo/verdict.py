@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,13 +18,16 @@ class Told:
     """What the customers know: what they were answered, and the pieces they hold.
 
     `taken` are the ids of orders that they were told of, `declined` those of them with a 402; `refused` are keys that ended
-    with a 409.
+    with a 409. Orders that they saw `cancelled` and `delivered` at last, and what they saw `paid_back`, by currency.
     `requests` is how many they sent for all of it. Of so many `acts`, `as_foretold` ended as they must.
     """
 
     taken: frozenset[str]
     refused: frozenset[str]
     declined: frozenset[str]
+    cancelled: frozenset[str]
+    delivered: frozenset[str]
+    paid_back: Mapping[str, int]
     asked: int
     requests: int
     pieces: int
@@ -60,8 +63,9 @@ def judge(told: Told, facts: Facts, ledger: Ledger) -> Sequence[Check]:
             "see the acts above",
         ),
         *_orders(told, facts),
-        *_money(facts, ledger),
-        _parcels(facts, ledger),
+        *_captured(facts, ledger),
+        *_paid_back(told, facts, ledger),
+        *_parcels(told, facts, ledger),
         *_stock(told, facts),
         *_nothing_left(facts),
     ]
@@ -106,7 +110,7 @@ def _orders(told: Told, facts: Facts) -> Iterable[Check]:
     )
 
 
-def _money(facts: Facts, ledger: Ledger) -> Iterable[Check]:
+def _captured(facts: Facts, ledger: Ledger) -> Iterable[Check]:
     paid = [order for order in facts.orders if order.status not in ("pending", "payment_failed")]
     yield Check(
         "paid, captured exactly once",
@@ -126,26 +130,54 @@ def _money(facts: Facts, ledger: Ledger) -> Iterable[Check]:
             here[currency] == there[currency],
             "the sums differ",
         )
-    if facts.refunds or ledger.refunds:
-        yield Check(
-            "paid back",
-            None,
-            len(facts.refunds),
-            len(ledger.refunds),
-            _same(facts.refunds, ledger.refunds),
-            _difference(facts.refunds, ledger.refunds, "the database", "the ledger"),
-        )
 
 
-def _parcels(facts: Facts, ledger: Ledger) -> Check:
-    shipped = [order for order in facts.orders if order.status == "shipped"]
-    return Check(
+def _paid_back(told: Told, facts: Facts, ledger: Ledger) -> Iterable[Check]:
+    cancelled = {order.id for order in facts.orders if order.status == "cancelled"}
+    owing = {order.id for order in facts.orders if order.status == "cancelled" and order.left}
+    yield Check(
+        "cancelled, all paid back",
+        len(told.cancelled),
+        len(cancelled - owing),
+        None,
+        told.cancelled == cancelled and not owing,
+        f"{_difference(told.cancelled, cancelled, 'customers', 'the database')}; money is owed for: {_some(owing)}",
+    )
+    yield Check(
+        "refunds, each paid once",
+        None,
+        len(facts.refunds),
+        len(ledger.refunds),
+        _same(facts.refunds, ledger.refunds),
+        _difference(facts.refunds, ledger.refunds, "the database", "the ledger"),
+    )
+    here, there = _sums(facts.refunds), _sums(ledger.refunds)
+    for currency in sorted(here | there | Counter(told.paid_back)):
+        sums = told.paid_back.get(currency, 0), here[currency], there[currency]
+        seen, written, paid = (to_text(one, currency) for one in sums)
+        yield Check(f"paid back, {currency}", seen, written, paid, len(set(sums)) == 1, "the sums differ")
+
+
+def _parcels(told: Told, facts: Facts, ledger: Ledger) -> Iterable[Check]:
+    shipped = {order.id for order in facts.orders if order.status in ("shipped", "delivered")}
+    delivered = {order.id for order in facts.orders if order.status == "delivered"}
+    here, there = [one[:2] for one in facts.parcels], [one[:2] for one in ledger.parcels]
+    yield Check(
         "shipped, booked exactly once",
         None,
         len(shipped),
-        len(ledger.parcels),
-        _same(facts.parcels, ledger.parcels) and len(shipped) == len(facts.parcels),
-        _difference(facts.parcels, ledger.parcels, "the database", "the ledger"),
+        len(there),
+        _same(here, there) and len(shipped) == len(here),
+        _difference(here, there, "the database", "the ledger"),
+    )
+    arrived_here, arrived_there = ([one for one in these.parcels if one.delivered] for these in (facts, ledger))
+    yield Check(
+        "delivered, as the carrier says",
+        len(told.delivered),
+        len(delivered),
+        len(arrived_there),
+        told.delivered == delivered and len(delivered) == len(arrived_here) and _same(arrived_here, arrived_there),
+        _difference(arrived_here, arrived_there, "the database", "the ledger"),
     )
 
 

@@ -30,23 +30,34 @@ _states = (
     select(
         _orders.c.id,
         _orders.c.idempotency_key,
-        _orders.c.created_at,
-        _orders.c.updated_at,
+        _orders.c.version,
         _payments.c.status.label("payment"),
         _payments.c.attempts.label("charges"),
+        (_payments.c.amount - _payments.c.refunded).label("left"),
+        _payments.c.refunded,
         _fulfillments.c.status.label("parcel"),
         _bookings.label("bookings"),
     )
     .join_from(_orders, _payments, _payments.c.order_id == _orders.c.id)
     .outerjoin(_fulfillments, _fulfillments.c.order_id == _orders.c.id)
 )
-_paths = select(_history.c.order_id, _history.c.to_status).order_by(_history.c.order_id, _history.c.version)
+# Changes of status only: an edit, such as a refund that is asked for, leaves it as it is.
+_paths = (
+    select(_history.c.order_id, _history.c.to_status)
+    .where(_history.c.from_status.is_distinct_from(_history.c.to_status))
+    .order_by(_history.c.order_id, _history.c.version)
+)
+
+PART_BACK, PAID_BACK = "part back", "paid back"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An order as it stood. `path` is every state it has been in; `charges` and `bookings` count calls made; `seconds`
-    is from its first state to its latest."""
+    """An order as it stood, at its `version`.
+
+    `path` is every state it has been in; `payment` is its payment's, or how much of it is to go back; `charges` and
+    `bookings` count calls made.
+    """
 
     id: UUID
     path: tuple[str, ...]
@@ -54,7 +65,7 @@ class Seen:
     charges: int
     parcel: str | None
     bookings: int
-    seconds: float
+    version: int = 1
 
     @property
     def status(self) -> str:
@@ -73,11 +84,11 @@ def look(database: Database) -> Mapping[str, Seen]:
         row.idempotency_key: Seen(
             row.id,
             tuple(paths[row.id]),
-            row.payment,
+            row.payment if not row.refunded else PART_BACK if row.left else PAID_BACK,
             row.charges,
             row.parcel,
             row.bookings,
-            (row.updated_at - row.created_at).total_seconds(),
+            row.version,
         )
         for row in rows
     }

@@ -138,22 +138,26 @@ def test_it_counts_what_anybody_can_count_and_leaves_nothing_behind(start: Start
 
     assert kept == Counter(order["status"] for order in orders)
     assert kept == {state: count for state, count in told["outcomes"].items() if state != "refused"}
-    shipped = [order for order in orders if order["status"] == "shipped"]
+    shipped = [order for order in orders if order["status"] in ("shipped", "delivered")]
+    [cancelled] = [order for order in orders if order["status"] == "cancelled"]
+    paid = [*shipped, cancelled]
+    booked = [entry for entry in ledger["bookings"] if entry["status"] != "cancelled"]
     assert len(orders) + told["outcomes"]["refused"] == 30
-    assert checks["paid, captured exactly once"] == (None, len(shipped), len(ledger["captures"]))
-    assert checks["shipped, booked exactly once"] == (None, len(shipped), len(ledger["bookings"]))
-    assert {order["payment"]["id"]: order["total"] for order in shipped} == {
+    assert checks["paid, captured exactly once"] == (None, len(paid), len(ledger["captures"]))
+    assert checks["shipped, booked exactly once"] == (None, len(shipped), len(booked))
+    assert {order["payment"]["id"]: order["total"] for order in paid} == {
         entry["key"]: entry["amount"] for entry in ledger["captures"]
     }
-    assert {order["fulfillment"]["tracking_number"] for order in shipped} == {
-        entry["reference"] for entry in ledger["bookings"]
-    }
+    assert {order["fulfillment"]["tracking_number"] for order in shipped} == {entry["reference"] for entry in booked}
+    assert [entry["status"] for entry in ledger["bookings"] if entry["order_id"] == cancelled["id"]] == ["cancelled"]
+    assert_that_money_went_back(told, orders, ledger)
+    assert_that_a_parcel_arrived(told, orders, ledger)
     assert captured == sums(ledger["captures"])
     assert checks["pieces sold = received − left"] == (gone, gone, None)
     assert sum(item["quantity"] for order in shipped for item in order["items"]) == gone
 
     acts = {act["name"]: act for act in told["acts"]}
-    assert acts["last_piece"]["outcomes"] == {"shipped": 1, "refused": 4}
+    assert acts["last_piece"]["outcomes"] == {"shipped": 1, "refused": 3}
     assert acts["same_key"]["outcomes"] == {"shipped": 1}
     assert sum(acts["same_key"]["answers"].values()) == 9
 
@@ -162,6 +166,35 @@ def test_it_counts_what_anybody_can_count_and_leaves_nothing_behind(start: Start
     assert set(told["pids"]) == {"guard", "serve", "worker", "simulate"}
     assert [name for name, pid in told["pids"].items() if not is_gone(pid)] == []
     assert homes(tmp_path) == []
+
+
+def assert_that_money_went_back(told: Any, orders: list[Any], ledger: Any) -> None:
+    """All of the order that was cancelled, a part of one that was not, as provider, API and the lines of the verdict say."""
+    back = {order["id"]: order["payment"]["refunded"] for order in orders if order["payment"]["refunded"]}
+    [(cancelled, whole)] = [(one["id"], one["total"]) for one in orders if one["status"] == "cancelled"]
+    [(part_of, part)] = [(one, amount) for one, amount in back.items() if one != cancelled]
+    assert back[cancelled] == whole
+    assert sorted(entry["amount"] for entry in ledger["refunds"]) == sorted([whole, part])
+    [listed] = get(f"{told['api']}/orders/{part_of}/refunds", told["token"])["items"]
+    assert (listed["amount"], listed["status"], listed["restock"]) == (part, "succeeded", True)
+    checks = {check["what"]: (check["customers"], check["database"], check["provider"]) for check in told["checks"]}
+    text = f"{(whole + part) / 100:.2f} GBP"
+    assert checks["paid back, GBP"] == (text, text, text)
+    assert checks["cancelled, all paid back"] == (1, 1, None)
+
+
+def assert_that_a_parcel_arrived(told: Any, orders: list[Any], ledger: Any) -> None:
+    """One order is delivered, once, and the carrier says the same."""
+    [delivered] = [order for order in orders if order["status"] == "delivered"]
+    [entry] = [entry for entry in ledger["bookings"] if entry["status"] == "delivered"]
+    assert entry["reference"] == delivered["fulfillment"]["tracking_number"]
+    story = get(f"{told['api']}/orders/{delivered['id']}/timeline", told["token"])["items"]
+    assert [one["detail"]["to"] for one in story if one["kind"] == "status"] == [
+        "pending",
+        "paid",
+        "shipped",
+        "delivered",
+    ]
 
 
 def sums(entries: list[Any]) -> Counter[str]:
@@ -180,7 +213,11 @@ def test_with_exit_it_tells_the_story_in_plain_lines_and_ends(start: Start, tmp_
     assert time.monotonic() - began < ENDS_WITHIN_S
     assert "\x1b" not in out
     assert "carrier never works: 201: pending → paid → shipped after 6 calls to the carrier" in out
-    assert "shipped, 1 × in the carrier's ledger after 6 calls in all" in out
+    assert "shipped at last, 1 × in the carrier's ledger" in out
+    assert "customer cancels: 201: pending → paid → cancelled after 2 calls to the carrier" in out
+    assert "twice at once under one key: 201 and its replay" in out
+    assert "forged delivery report: 400, still shipped; the carrier's own, 3 at once: 200 ×3, delivered" in out
+    assert "carrier delivers: 201: pending → paid → shipped → delivered" in out
     assert "The counts agree" in out
     assert "✗" not in out
     assert "/docs" not in out

@@ -36,7 +36,7 @@ def paid(journey: Journey, *path: str, parcel: str | None = None, bookings: int 
     journey.began = 1.0
     journey.answers.append(Answer(201, False, None, str(order_id)))
     journey.closed = True
-    journey.seen = Seen(order_id, path, "captured", 3, parcel, bookings, 1.5)
+    journey.seen = Seen(order_id, path, "captured", 3, parcel, bookings)
     journey.ended = 2.5 if journey.outcome else None
 
 
@@ -92,7 +92,7 @@ def test_a_frame_fits_the_terminal(story: object, width: int, height: int) -> No
 
 def test_a_low_terminal_shows_what_is_under_way_first() -> None:
     story = in_the_middle()
-    console = terminal(80, 14)
+    console = terminal(80, 16)
     console.print(painting.frame(console, story))
     shown = [scene for scene in story.scenes if painting.title(scene) in text_of(console)]
     hidden = [scene for scene in story.scenes if scene not in shown]
@@ -107,6 +107,41 @@ def test_a_wide_terminal_shows_every_state_and_a_narrow_one_the_latest() -> None
     assert "pending→" in text_of(wide)
     assert "→" not in text_of(narrow)
     assert "shipped" in text_of(narrow)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (("pending", "paid", "shipped"), "pending→paid→shipped "),
+        (("pending", "paid", "cancelled"), " …→paid→cancelled "),
+        (("pending", "paid", "shipped", "delivered"), " …→shipped→delivered "),
+    ],
+)
+def test_of_a_path_that_is_too_long_the_end_is_shown(path: tuple[str, ...], shown: str) -> None:
+    story = new_story()
+    paid(story.scenes[-1].journeys[0], *path)
+    console = Console(width=100, file=io.StringIO())
+    console.print(painting.acts(story, 100))
+    assert shown in text_of(console)
+
+
+def test_an_act_is_over_when_the_database_was_seen_as_its_customer_saw_it() -> None:
+    story = new_story()
+    story.stage = "up"
+    scene = next(one for one in story.scenes if one.act.name == "delivered")
+    [journey] = scene.journeys
+    shipped = Seen(uuid4(), ("pending", "paid", "shipped"), "captured", 1, "succeeded", 1, version=3)
+    delivered = replace(shipped, path=(*shipped.path, "delivered"), version=4)
+    story.observe({journey.wish.key: shipped})
+    assert journey.outcome is None, "the customer wants more"
+
+    journey.closed, journey.last = True, {"status": "delivered", "version": 4}
+    over = []
+    for seen in (shipped, delivered):
+        story.observe({journey.wish.key: seen})
+        over.append(scene.done)
+    assert over == [False, True]
+    assert scene.as_foretold
 
 
 @pytest.mark.parametrize(
