@@ -12,6 +12,7 @@ import aiohttp
 from orderkit.demo import script
 from orderkit.demo.customers import Shop
 from orderkit.demo.story import Answer, Journey, Scene, Story
+from orderkit.errors import Unavailable
 from orderkit.money import to_text
 
 AT_ONCE = 16
@@ -201,18 +202,15 @@ class Acting:
         order = await self._ordered(journey, _shipped)
         lines = [{"line": 1, "quantity": script.SENT_BACK}]
         asked = {"lines": lines, "restock": True, "reason": "sent back"}
-        given = await asyncio.gather(
-            *(self._shop.refund(order["id"], f"refund-{journey.wish.key}", **asked) for _ in range(2))
-        )
-        first, again = sorted(given, key=lambda reply: "Idempotent-Replayed" in reply.headers)
-        and_again = "its replay" if "Idempotent-Replayed" in again.headers else again.status
-        back = to_text(first.body["amount"], order["currency"])
+        key = f"refund-{journey.wish.key}"
+        given = await asyncio.gather(*(self._shop.refund(order["id"], key, **asked) for _ in range(2)))
+        (refund, _), (_, replayed) = sorted(given, key=lambda one: one[1])
+        back = to_text(refund["amount"], order["currency"])
         self._story.tell(
-            f"staff refunds {script.SENT_BACK} piece of {journey.wish.pieces}, {back}, twice at once under one key:"
-            f" {first.status} and {and_again}"
+            f"staff refunds {script.SENT_BACK} piece of {journey.wish.pieces}, {back}, twice at once under one key: 201 and"
+            f" {'its replay' if replayed else 'another'}"
         )
-        refund_id = first.body["id"]
-        while await self._shop.refund_status(order["id"], refund_id) == "pending":  # noqa: ASYNC110 - the API knows
+        while await self._shop.refund_status(order["id"], refund["id"]) == "pending":  # noqa: ASYNC110 - the API knows
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         journey.last = await self._shop.look(journey.wish, order["id"])
         journey.closed = True
@@ -235,7 +233,11 @@ class Acting:
         """Orders, unless that was done, and looks again and again until the order is as wanted; the order."""
         if not journey.kept:
             await self._until_answered(journey)
-        [order_id] = journey.order_ids
+        order_id = next(iter(journey.order_ids), None)
+        if order_id is None:
+            raise Unavailable(
+                f"the demo cannot go on: there is no order after {TRIES} requests ({journey.wish.act.title})"
+            )
         while not wanted(order := await self._shop.look(journey.wish, order_id)):  # noqa: ASYNC110 - the API knows
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         return order

@@ -75,13 +75,16 @@ class Shop:
 
     async def must(self, status: int, method: str, url: str, **arguments: Any) -> Any:
         """The body of a reply that must have `status`; raises Unavailable for any other, or none."""
+        return (await self._must(status, method, url, **arguments)).body
+
+    async def _must(self, status: int, method: str, url: str, **arguments: Any) -> Reply:
         try:
             reply = await self.ask(method, url, **arguments)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"{method} {url} got no answer ({type(error).__name__})") from None
         if reply.status != status:
             raise Unavailable(f"{method} {url} was answered {reply.status} instead of {status}: {reply.body}")
-        return reply.body
+        return reply
 
     async def ready(self) -> bool:
         """Whether the API and the simulator both say they are."""
@@ -159,10 +162,11 @@ class Shop:
         url, token = f"{self.api}/orders/{order_id}/cancel", self._customers[wish.customer]
         return await self.must(200, "POST", url, token=token, body={"reason": "ordered by mistake"})
 
-    async def refund(self, order_id: str, key: str, **what: Any) -> Reply:
-        """Asked for by staff, as told in `what`. Raises as `ask`."""
+    async def refund(self, order_id: str, key: str, **what: Any) -> tuple[Any, bool]:
+        """Asked for by staff, as told in `what`: the refund, and whether it was the answer to an earlier request."""
         url, headers = f"{self.api}/orders/{order_id}/refunds", {"Idempotency-Key": key}
-        return await self.ask("POST", url, token=self.staff_token, body=what, headers=headers)
+        reply = await self._must(201, "POST", url, token=self.staff_token, body=what, headers=headers)
+        return reply.body, reply.headers.get("Idempotent-Replayed") == "true"
 
     async def refund_status(self, order_id: str, refund_id: str) -> str:
         url = f"{self.api}/orders/{order_id}/refunds/{refund_id}"
