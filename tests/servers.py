@@ -108,7 +108,12 @@ def keep_postgresql(directory: Path) -> tuple[str, Callable[[], None]]:
         server = get_server(directory / "postgresql", cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         # Not a test is about power loss; about kill -9 they are, and that needs no fsync.
-        for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):
+        for setting in (
+            "fsync = off",
+            "full_page_writes = off",
+            "synchronous_commit = off",
+            "max_wal_size = '128MB'",
+        ):
             connection.execute(f"ALTER SYSTEM SET {setting}".encode())
         connection.execute("SELECT pg_reload_conf()")
     return server.get_uri(), server.cleanup
