@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -545,33 +544,3 @@ def test_refund_whose_commit_was_not_answered_is_found_by_its_rerun(
     assert [(one.id, one.amount) for one in shop.refunds()] == [(given.resource_id, PRICE)]
     assert (given.answer, given.replayed) == (Answer(201, f"{given.resource_id} {PRICE}"), False)
     assert by_key(shop, order.id, amount=PRICE).answer == given.answer
-
-
-def test_refund_cancel_and_ship_at_once_end_in_a_legal_state_with_matching_money(
-    shop: Shop, rng: random.Random
-) -> None:
-    for _ in range(15):
-        order = shop.paid(quantity=2)
-        relay(shop)
-        provider = Provider()
-        acts = [
-            partial(tried, partial(ask, shop, order.id, restock=rng.random() < 0.5)),
-            partial(tried, partial(ask, shop, order.id, amount=PRICE)),
-            partial(tried, partial(cancel, shop, order.id)),
-            partial(tried, partial(ship, shop, order.id)),
-            partial(tried, partial(pay_back, shop, provider)),
-        ]
-        rng.shuffle(acts)
-        at_once(*acts)
-        pay_back(shop, provider, turns=2)
-        relay(shop)
-
-        status, payment = shop.order(order.id).status, shop.payment(order.id)
-        given = sum(one.amount for one in shop.refunds() if one.payment_id == payment.id)
-        assert given == payment.refunded <= payment.amount
-        assert status in {"paid", "shipped", "cancelled", "refunded"}
-        if status in ("cancelled", "refunded"):
-            assert given == payment.amount
-        if given == payment.amount:
-            assert status in ("cancelled", "refunded")
-        adds_up(shop)
