@@ -62,7 +62,7 @@ class RefundIn(Body):
         default_factory=absent, description="In minor units of the order's currency."
     )
     lines: Annotated[list[RefundLineIn], Field(min_length=1, max_length=100)] = Field(default_factory=absent)
-    restock: bool = Field(False, description="The goods come back into stock when the refund succeeded.")
+    restock: bool = Field(False, description="The goods, which must have left, come back when it succeeded.")
     reason: Annotated[OneLine, AfterValidator(no_card_number)] = Field(description="The order's owner may read it.")
 
     @model_validator(mode="after")
@@ -92,7 +92,7 @@ class RefundAnswer(BaseModel):
     status: str
     reason: str
     restock: bool
-    lines: list[RefundedPieces] = Field(description="The pieces that it is for; none if it was asked for by amount.")
+    lines: list[RefundedPieces] = Field(description="The pieces that it is for; none if it is for money alone.")
     created_at: datetime
     updated_at: datetime
 
@@ -131,8 +131,9 @@ def refund_order(
     """Promises money back; the worker has the provider pay it, within moments as a rule.
 
     All refunds of an order together are never more than was captured; the refusal says what is `left`. When all of it has
-    gone back the order is `refunded`, and one that was not shipped never is. Repeat the request with the same
-    Idempotency-Key, whatever fails: it is paid once.
+    gone back the order is `refunded`, and one that was not shipped never is: its goods come back without `restock`, which is
+    for goods that have left and otherwise 409. Repeat the request with the same Idempotency-Key, whatever fails: it is paid
+    once.
     """
     wanted = RequestRefund(
         refund_id=new_id(),

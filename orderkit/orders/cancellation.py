@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from orderkit.clock import now
 from orderkit.errors import NotFound
-from orderkit.orders import changes, refund_lines, refunds, snapshot
+from orderkit.inventory import stock
+from orderkit.orders import changes, pricing, refunds, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
@@ -46,5 +47,5 @@ def cancel(
         refunds.queue_rest(connection, order, reason, at=at)
     elif order.payment_status in UNRESOLVED:
         update_rows(connection, Payment, [{"id": order.payment_id, "run_at": at, "woken_at": None, "updated_at": at}])
-    refund_lines.release(connection, order, at=at)
+    stock.give_back(connection, pricing.needs(order.lines))
     return order

@@ -1,21 +1,17 @@
-"""Which pieces of an order a refund is for, and which of them came back into stock: never more than were ordered."""
+"""Which pieces of an order a refund is for: all refunds together never for more than were ordered."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 
 from orderkit.errors import Conflict, Invalid
-from orderkit.inventory import stock
-from orderkit.orders import pricing
 from orderkit.orders.pricing import PricedLine
-from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments.models import Refund, RefundLine, RefundStatus
 from orderkit.rows import any_of
 
@@ -80,6 +76,12 @@ def _named(one: AskedLine, ordered: Sequence[PricedLine]) -> list[int]:
     return [number for number, line in enumerate(ordered, start=1) if line.sku == one.sku]
 
 
+def free(ordered: Sequence[PricedLine], taken: Mapping[int, int]) -> tuple[Pieces, ...]:
+    """The pieces that no refund is for yet, by line; `taken` as in `allocate`."""
+    left = [(number, line.sku, line.quantity - taken.get(number, 0)) for number, line in enumerate(ordered, start=1)]
+    return tuple(Pieces(*one) for one in left if one[2] > 0)
+
+
 def taken(connection: Connection, payment_id: UUID) -> Counter[int]:
     """Pieces by line that refunds are for which have not failed."""
     found = select(_lines.c.line, _lines.c.quantity).join(_refunds, _refunds.c.id == _lines.c.refund_id)
@@ -97,54 +99,3 @@ def of_refunds(connection: Connection, refund_ids: Sequence[UUID]) -> dict[UUID,
     for row in connection.execute(found.order_by(_lines.c.refund_id, _lines.c.line)):
         lines[row.refund_id].append((row.line, row.quantity))
     return lines
-
-
-def restocked(connection: Connection, order: OrderSnapshot) -> Counter[int]:
-    """Pieces by line that came back into stock with refunds that succeeded. The order is locked and has its lines."""
-    whole = {number: line.quantity for number, line in enumerate(order.lines, start=1)}
-    found = select(_refunds.c.id).where(
-        _refunds.c.payment_id == order.payment_id,
-        _refunds.c.restock.is_(True),
-        _refunds.c.status == RefundStatus.SUCCEEDED.value,
-    )
-    back: Counter[int] = Counter()
-    for lines in of_refunds(connection, connection.execute(found).scalars().all()).values():
-        for line, quantity in lines or whole.items():
-            back[line] = min(back[line] + quantity, whole[line])
-    return back
-
-
-def put_back(
-    connection: Connection,
-    order: OrderSnapshot,
-    wanted: Sequence[tuple[int, int]] | None,
-    already: Mapping[int, int],
-    *,
-    refund_id: UUID,
-    author_id: UUID | None,
-    at: datetime,
-) -> None:
-    """Puts goods of a locked order into stock, with a movement: `wanted` by line, or all, less those that are `already` there."""
-    quantities: Counter[str] = Counter()
-    asked = dict(wanted) if wanted is not None else None
-    for number, line in enumerate(order.lines, start=1):
-        out = line.quantity - already.get(number, 0)
-        quantities[line.sku] += out if asked is None else min(out, asked.get(number, 0))
-    returned = {sku: quantity for sku, quantity in quantities.items() if quantity}
-    if returned:
-        stock.receive(connection, returned, f"restock of refund {refund_id}", at=at, author_id=author_id)
-
-
-def release(connection: Connection, order: OrderSnapshot, *, at: datetime) -> None:
-    """Gives back the goods of a locked order that was cancelled just now, all of them once.
-
-    A release is no movement. Pieces that came back with a refund before are in a movement already, so another takes them
-    out again.
-    """
-    already: Counter[str] = Counter()
-    for line, quantity in restocked(connection, order).items():
-        already[order.lines[line - 1].sku] += quantity
-    stock.give_back(connection, pricing.needs(order.lines))
-    if already:
-        undone = {sku: -quantity for sku, quantity in already.items()}
-        stock.receive(connection, undone, f"restocked before order {order.id} was cancelled", at=at)

@@ -8,10 +8,14 @@ A full refund of an order that is paid and not shipped keeps it from being shipp
 money is promised back (`fulfillment.shipping`). Once the refund succeeded the relay stops the fulfillment, as it does
 for a cancel, and the goods, which never left, are put back, whether or not that was asked for. If it is refused, shipping
 goes on. A booking that is under way already may still ship the order meanwhile; then it is refunded as a shipped one.
+
+Goods are restocked only of an order that has left, and an order that has left never holds goods again: so what a refund
+restocks is what its own lines say, allocated under the order's lock, and no piece comes back twice.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +29,8 @@ from orderkit import money, retry
 from orderkit.clock import now
 from orderkit.errors import Conflict, Invalid, NotFound
 from orderkit.ids import new_id
-from orderkit.orders import changes, refund_lines, snapshot
+from orderkit.inventory import stock
+from orderkit.orders import changes, pricing, refund_lines, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.refund_lines import AskedLine, Pieces
 from orderkit.orders.snapshot import OrderSnapshot
@@ -38,6 +43,9 @@ from orderkit.settings import Settings
 
 _refunds = Refund.__table__  # type: ignore[attr-defined]
 _payments = Payment.__table__  # type: ignore[attr-defined]
+
+GONE = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+"""The goods of these left the house, so that they can come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class DueRefund:
 
 @dataclass(frozen=True, slots=True)
 class OrderRefund:
-    """A refund of an order. `amount` in minor units; `lines` are the pieces it is for, none if it was asked for by amount."""
+    """A refund of an order. `amount` in minor units; `lines` are the pieces it is for, none if it is for money alone."""
 
     id: UUID
     order_id: UUID
@@ -84,37 +92,16 @@ def request(
 ) -> OrderRefund:
     """Promises `amount` back, or the price of `lines`, or, without either, all that is left; the worker pays it.
 
-    With `restock` the goods come back when it succeeded: those of its lines, or, where all that is left is refunded, all
-    that did not come back before. Raises NotFound; Invalid for lines that the order does not have, or goods that nobody
-    named; Conflict, which tells what is `left`, for more than that or where no money was taken.
+    With `restock` the goods come back when it succeeded: those of its lines, or, where all that is left is refunded, the
+    pieces that no refund was for yet, which become its lines. Raises NotFound; Invalid for lines that the order does not
+    have, or goods that nobody named; Conflict, which tells what is `left`, for more than that, where no money was taken, or
+    for goods that never left.
     """
     at = now()
     order = snapshot.lock(connection, [order_id]).get(order_id)
     if order is None:
         raise NotFound(f"there is no order {order_id}")
-    left = _left(order)
-    if restock and order.status == OrderStatus.CANCELLED:
-        raise Conflict("the goods came back when the order was cancelled", facts={"left": left})
-    snapshot.load_lines(connection, [order])
-    pieces: tuple[Pieces, ...] = ()
-    if lines is not None:
-        taken = refund_lines.taken(connection, order.payment_id)
-        pieces = refund_lines.allocate(lines, order.lines, taken, left=left)
-        amount = sum(one.quantity * order.lines[one.line - 1].unit_price for one in pieces)
-        if amount == 0:
-            raise Invalid("these lines cost nothing", pointers=[("#/lines", "come to nothing")])
-    elif amount is None:
-        amount = left
-    if left == 0 or amount > left:
-        raise Conflict(
-            "all that was paid is refunded, or on its way" if left == 0 else f"only {left} is left to be refunded",
-            facts={"left": left, "currency": order.currency},
-        )
-    if restock and lines is None and amount < left:
-        raise Invalid(
-            "say which goods come back: refund by lines, or all that is left",
-            pointers=[("#/restock", "needs lines, unless all that is left is refunded")],
-        )
+    amount, pieces = _measure(connection, order, amount, lines, restock=restock)
     row = _promise(
         connection,
         order,
@@ -135,6 +122,52 @@ def request(
     changes.edit(connection, order, {}, why, actor_id=actor_id, request_id=request_id, at=at)
     status = RefundStatus.PENDING.value
     return OrderRefund(row["id"], order.id, amount, order.currency, status, reason, restock, pieces, at, at)
+
+
+def _measure(
+    connection: Connection,
+    order: OrderSnapshot,
+    amount: int | None,
+    lines: Sequence[AskedLine] | None,
+    *,
+    restock: bool,
+) -> tuple[int, tuple[Pieces, ...]]:
+    """What a refund of a locked order comes to, in minor units, and the pieces it is for. Raises like `request`."""
+    left = _left(order)
+    pieces: tuple[Pieces, ...] = ()
+    if lines is not None or restock:
+        snapshot.load_lines(connection, [order])
+        taken = refund_lines.taken(connection, order.payment_id)
+        ordered = order.lines
+        pieces = (
+            refund_lines.free(ordered, taken)
+            if lines is None
+            else refund_lines.allocate(lines, ordered, taken, left=left)
+        )
+    if lines is not None:
+        amount = sum(one.quantity * order.lines[one.line - 1].unit_price for one in pieces)
+        if amount == 0:
+            raise Invalid("these lines cost nothing", pointers=[("#/lines", "come to nothing")])
+    elif amount is None:
+        amount = left
+    if left == 0 or amount > left:
+        raise Conflict(
+            "all that was paid is refunded, or on its way" if left == 0 else f"only {left} is left to be refunded",
+            facts={"left": left, "currency": order.currency},
+        )
+    if restock and lines is None and amount < left:
+        raise Invalid(
+            "say which goods come back: refund by lines, or all that is left",
+            pointers=[("#/restock", "needs lines, unless all that is left is refunded")],
+        )
+    if restock and order.status not in GONE:
+        raise Conflict(
+            "the goods came back when the order was cancelled"
+            if order.status == OrderStatus.CANCELLED
+            else "the goods have not left; cancel the order, or refund all of it",
+            facts={"left": left},
+        )
+    return amount, pieces
 
 
 def _left(order: OrderSnapshot) -> int:
@@ -250,11 +283,9 @@ def _decide(
     }
     open_still = {"status": (RefundStatus.PENDING.value,)}
     if isinstance(result, Refunded):
-        snapshot.load_lines(connection, [order])
-        already = refund_lines.restocked(connection, order)  # before this one counts
         written |= {"status": RefundStatus.SUCCEEDED.value, "provider_reference": result.reference}
         update_rows(connection, Refund, [written], only_if=open_still)
-        _succeeded(connection, order, row, already, at)
+        _succeeded(connection, order, row, at)
         return
     if isinstance(result, RefundRefused):
         written |= {"status": RefundStatus.FAILED.value}
@@ -266,11 +297,11 @@ def _decide(
     update_rows(connection, Refund, [written], only_if=open_still)
 
 
-def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, already: dict[int, int], at: datetime) -> None:
+def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, at: datetime) -> None:
     """Puts goods back, and ends an order whose money has all gone back.
 
     A cancelled order stays so, and its goods came back with the cancel. Goods of an order that never left, because it ends
-    while it is merely paid, all come back.
+    while it is merely paid, all come back; otherwise, with `restock`, those that the refund's lines say.
     """
     if order.status == OrderStatus.CANCELLED:
         return
@@ -283,13 +314,15 @@ def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, already: 
     whole = int(given) == order.total
     if whole and OrderStatus.REFUNDED in TRANSITIONS[OrderStatus(before)]:
         changes.apply(connection, [Change(order, OrderStatus.REFUNDED, row.reason, row.actor_id)], at=at)
+    goods: Counter[str] = Counter()
+    snapshot.load_lines(connection, [order])
     if whole and before == OrderStatus.PAID:
-        goods = None
+        goods = pricing.needs(order.lines)
     elif row.restock:
-        goods = refund_lines.of_refunds(connection, [row.id])[row.id] or None
-    else:
-        return
-    refund_lines.put_back(connection, order, goods, already, refund_id=row.id, author_id=row.actor_id, at=at)
+        for line, quantity in refund_lines.of_refunds(connection, [row.id])[row.id]:
+            goods[order.lines[line - 1].sku] += quantity
+    if goods:
+        stock.receive(connection, goods, f"restock of refund {row.id}", at=at, author_id=row.actor_id)
 
 
 def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Attempt]]) -> None:

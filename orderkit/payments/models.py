@@ -91,8 +91,8 @@ _KEYED = text("idempotency_key IS NOT NULL")
 class Refund(Table, table=True):
     """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there.
 
-    With `restock` the goods of its lines, or without any those of the whole order that did not before, come back into stock
-    when it has succeeded. (actor, idempotency key) stays unique for ever, also after the key itself has been forgotten.
+    With `restock` the goods of its lines come back into stock when it has succeeded. (actor, idempotency key) stays unique
+    for ever, also after the key itself has been forgotten.
     """
 
     __tablename__ = "refunds"

@@ -43,9 +43,17 @@ def refund(api: Client, who: dict[str, str], order_id: str, key: str = "r", **wa
     return api.post(f"/orders/{order_id}/refunds", body, who | {"Idempotency-Key": key})
 
 
+def send(api: Client, database: Database, order_id: str) -> None:
+    """Ships an order by hand."""
+    admin = api.token(make_user(database, role="admin", password=PASSWORD))
+    assert api.patch(f"/orders/{order_id}", {"status": "shipped"}, admin | {"If-Match": "*"}).status == 200
+
+
 def test_a_refund_answers_201_with_all_its_members(
-    api: Client, support: dict[str, str], customer: dict[str, str], order: dict[str, Any]
+    api: Client, support: dict[str, str], customer: dict[str, str], order: dict[str, Any], database: Database
 ) -> None:
+    send(api, database, order["id"])
+    order = api.get(f"/orders/{order['id']}", customer).json()
     answer = refund(api, support, order["id"], lines=[{"sku": "TEA", "quantity": 2}], restock=True)
 
     made = answer.json()
@@ -131,6 +139,18 @@ def test_a_key_is_good_for_one_request_only(
     ):
         assert (answer.status, answer.code) == (422, "idempotency_key_reused")
     assert refunds(database) == [100]
+
+
+def test_goods_of_an_order_that_was_not_shipped_cannot_be_restocked(
+    api: Client, support: dict[str, str], order: dict[str, Any], database: Database
+) -> None:
+    answer = refund(api, support, order["id"], restock=True)
+
+    assert (answer.status, answer.code) == (409, "conflict")
+    assert answer.json()["detail"] == "the goods have not left; cancel the order, or refund all of it"
+    send(api, database, order["id"])
+    made = refund(api, support, order["id"], restock=True)
+    assert (made.status, made.json()["lines"]) == (201, [{"line": 1, "sku": "TEA", "quantity": 4}])
 
 
 @pytest.mark.parametrize(

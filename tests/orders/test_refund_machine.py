@@ -74,11 +74,13 @@ class RefundMachine(Life):
         by_itself = sum(one.amount for one in story.refunds if one.id not in self.promises and one.status != "failed")
         return int(story.order.total - sum(one.amount for one in self._standing(story)) - by_itself)
 
+    def _taken(self, story: Story) -> Counter[int]:
+        """Pieces by line that standing promises are for."""
+        return sum((promise.pieces for promise in self._standing(story)), Counter())
+
     def _pieces(self, story: Story, asked: list[Asked]) -> Counter[int] | str:
         """Which pieces are meant, by line; or the code with which that is refused."""
-        taken: Counter[int] = Counter()
-        for promise in self._standing(story):
-            taken.update(promise.pieces)
+        taken = self._taken(story)
         if any(number > len(story.lines) for _, number, _ in asked):
             return "validation_failed"
         meant: Counter[int] = Counter()
@@ -96,7 +98,7 @@ class RefundMachine(Life):
 
     def _expected(self, story: Story, amount: int | None, asked: list[Asked] | None, restock: bool) -> Promise | str:
         left = self._left(story)
-        if story.payment.status != "captured" or (restock and story.status == "cancelled"):
+        if story.payment.status != "captured":
             return "conflict"
         pieces: Counter[int] = Counter()
         if asked is not None:
@@ -108,8 +110,12 @@ class RefundMachine(Life):
         amount = left if amount is None else amount
         if not 0 < amount <= left:
             return "conflict"
-        if restock and asked is None and amount < left:
-            return "validation_failed"
+        if restock and asked is None:
+            if amount < left:
+                return "validation_failed"
+            pieces = Counter({line.line: line.quantity for line in story.lines}) - self._taken(story)
+        if restock and story.status not in ("shipped", "delivered"):
+            return "conflict"
         return Promise(story.order.id, amount, pieces, restock)
 
     # ── refunds ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,7 +202,7 @@ class RefundMachine(Life):
             assert not by_itself or story.status == "cancelled"
 
     def _what_was_to_come_back_is_there(self) -> None:
-        """Once a refund succeeded: its lines, or all. A cancelled order gave its goods back otherwise."""
+        """Once a refund succeeded: its pieces. All of what never left. A cancelled order gave its goods back otherwise."""
         back = books.returned(self.books)
         for story in self.stories:
             if story.status == "cancelled":
@@ -208,7 +214,6 @@ class RefundMachine(Life):
                 came.update(back.get(refund.id, Counter()))
                 promise = self.promises[refund.id]
                 if refund.status == "succeeded" and promise.restock:
-                    everything = everything or not promise.pieces
                     for line, quantity in promise.pieces.items():
                         wanted[story.lines[line - 1].sku] += quantity
             assert came == (story.ordered if everything else wanted)

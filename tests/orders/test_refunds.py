@@ -20,7 +20,7 @@ from orderkit.auth.models import User
 from orderkit.catalog.models import Product
 from orderkit.db import Database
 from orderkit.errors import Conflict, Invalid, KeyExpired, KeyReused, NotFound, OrderkitError
-from orderkit.fulfillment import recalling, shipping
+from orderkit.fulfillment import delivery, recalling, shipping
 from orderkit.fulfillment.carriers import Booked
 from orderkit.idempotency import Answer, Replay
 from orderkit.ids import new_id
@@ -339,7 +339,7 @@ def test_goods_of_lines_come_back_when_the_refund_succeeded(shop: Shop) -> None:
     adds_up(shop)
 
 
-def test_a_refund_of_everything_brings_back_what_did_not_come_back_before(shop: Shop) -> None:
+def test_a_refund_of_all_that_is_left_brings_back_the_pieces_that_no_refund_was_for(shop: Shop) -> None:
     order = shipped(shop, quantity=5)
     ask(shop, order.id, lines=[AskedLine(2, sku=SKU)], restock=True)
     ask(shop, order.id, lines=[AskedLine(1, sku=SKU)])
@@ -348,9 +348,8 @@ def test_a_refund_of_everything_brings_back_what_did_not_come_back_before(shop: 
     pay_back(shop, Provider())
 
     assert shop.order(order.id).status == "refunded"
-    assert sum(movements(shop)) == 5
-    assert stock(shop) == STOCK
-    adds_up(shop)
+    assert sorted(movements(shop)) == [2, 2]
+    assert stock(shop) == STOCK - 1
 
 
 def test_goods_never_come_back_twice_in_whatever_order_refunds_are_settled(shop: Shop) -> None:
@@ -359,18 +358,77 @@ def test_goods_never_come_back_twice_in_whatever_order_refunds_are_settled(shop:
     rest = ask(shop, order.id, restock=True)
 
     _settle(shop, provider, rest.id)
-    assert stock(shop) == STOCK
+    assert stock(shop) == STOCK - 2
     _settle(shop, provider, part.id)
 
     assert stock(shop) == STOCK
-    assert movements(shop) == [3]
+    assert movements(shop) == [1, 2]
 
 
-def test_order_that_is_cancelled_after_some_of_it_was_restocked_gives_the_goods_back_once(shop: Shop) -> None:
-    order = shop.paid(quantity=3)
-    ask(shop, order.id, lines=[AskedLine(1, sku=SKU)], restock=True)
+@pytest.mark.parametrize("wanted", [{}, {"lines": [AskedLine(2, line=1)]}], ids=["the rest", "lines"])
+def test_goods_that_have_not_left_are_not_restocked_and_shipped_as_well(shop: Shop, wanted: dict[str, Any]) -> None:
+    order = shop.paid(quantity=4)
+    early = ask(shop, order.id, amount=PRICE)
+
+    with pytest.raises(Conflict, match="the goods have not left; cancel the order, or refund all of it") as refused:
+        ask(shop, order.id, restock=True, **wanted)
+    _settle(shop, Provider(refuses=True), early.id)
+    ship(shop, order.id)
+
+    assert refused.value.facts == {"left": 3 * PRICE}
+    assert (shop.order(order.id).status, stock(shop), movements(shop)) == ("shipped", STOCK - 4, [])
+    adds_up(shop)
+    ask(shop, order.id, restock=True, **wanted)
     pay_back(shop, Provider())
-    assert stock(shop) == STOCK - 2
+    assert len(movements(shop)) == 1
+
+
+def test_delivered_goods_come_back_too(shop: Shop) -> None:
+    order = shipped(shop, quantity=2)
+    with shop.database.transaction() as session:
+        report = delivery.report(session.connection(), shop.fulfillment(order.id).id, clock.now())
+    assert report == "delivered"
+
+    made = ask(shop, order.id, restock=True)
+    pay_back(shop, Provider())
+
+    assert made.lines == ((1, SKU, 2),)
+    assert (shop.order(order.id).status, stock(shop)) == ("refunded", STOCK)
+
+
+def test_pieces_that_were_refunded_and_did_not_come_back_stay_away_from_stock_with_the_rest(shop: Shop) -> None:
+    order = shipped(shop, quantity=4)
+    ask(shop, order.id, lines=[AskedLine(1, line=1)], reason="arrived broken")
+    pay_back(shop, Provider())
+
+    rest = ask(shop, order.id, restock=True)
+    pay_back(shop, Provider())
+
+    assert (rest.amount, rest.lines) == (3 * PRICE, ((1, SKU, 3),))
+    assert (shop.order(order.id).status, stock(shop), movements(shop)) == ("refunded", STOCK - 1, [3])
+    with shop.database.reading() as session:
+        found = refund_reading.find(session.connection(), order.id, rest.id)
+    assert found is not None
+    assert found.lines == rest.lines
+
+
+def test_pieces_of_a_restock_that_the_provider_refused_can_come_back_with_another(shop: Shop) -> None:
+    order = shipped(shop, quantity=4)
+    refused = ask(shop, order.id, restock=True)
+    _settle(shop, Provider(refuses=True), refused.id)
+
+    ask(shop, order.id, lines=[AskedLine(1, line=1)])
+    ask(shop, order.id, restock=True)
+    pay_back(shop, Provider())
+
+    assert (shop.order(order.id).status, movements(shop)) == ("refunded", [3])
+
+
+def test_order_that_is_cancelled_after_pieces_of_it_were_refunded_gives_the_goods_back_once(shop: Shop) -> None:
+    order = shop.paid(quantity=3)
+    ask(shop, order.id, lines=[AskedLine(1, sku=SKU)])
+    pay_back(shop, Provider())
+    assert stock(shop) == STOCK - 3
 
     cancel(shop, order.id)
     pay_back(shop, Provider())
@@ -380,16 +438,23 @@ def test_order_that_is_cancelled_after_some_of_it_was_restocked_gives_the_goods_
     adds_up(shop)
 
 
-def test_restock_that_succeeds_after_the_order_was_cancelled_brings_nothing_more(shop: Shop) -> None:
+def test_goods_that_came_back_with_a_cancel_do_not_come_back_again(shop: Shop) -> None:
     order = shop.paid(quantity=3)
-    ask(shop, order.id, restock=True)
+    ask(shop, order.id)
     cancel(shop, order.id)
 
     pay_back(shop, Provider())
 
     assert (stock(shop), movements(shop)) == (STOCK, [])
     assert shop.order(order.id).status == "cancelled"
-    with pytest.raises(Conflict, match="cancelled"):
+
+
+def test_goods_of_a_cancelled_order_whose_refund_failed_are_not_restocked(shop: Shop) -> None:
+    order = shop.paid(quantity=3)
+    cancel(shop, order.id)
+    pay_back(shop, Provider(refuses=True))
+
+    with pytest.raises(Conflict, match="the goods came back when the order was cancelled"):
         ask(shop, order.id, restock=True)
 
 
