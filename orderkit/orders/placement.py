@@ -221,11 +221,7 @@ def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID
     of_keys = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), [one.key for one in refused])
     rows = connection.execute(select(_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key).where(of_keys))
     made = {KeyId(row.user_id, row.idempotency_key): row.id for row in rows}
-    return {
-        one.order_id: idempotency.expired(location(made[one.key]))
-        for one in refused
-        if one.key in made
-    }
+    return {one.order_id: idempotency.expired(location(made[one.key])) for one in refused if one.key in made}
 
 
 def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -> OrderSnapshot:
