@@ -20,7 +20,6 @@ from orderkit.clock import now
 from orderkit.fulfillment import booking, changes
 from orderkit.fulfillment.carriers import Booked, BookResult, Recalled, RecallResult
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
-from orderkit.orders import snapshot
 from orderkit.rows import any_of, update_rows
 from orderkit.settings import Settings
 
@@ -42,10 +41,9 @@ class Recall:
 
 
 def stop_orders(connection: Connection, order_ids: Sequence[UUID], *, at: datetime) -> None:
-    """Stops whatever those cancelled or refunded orders have under way. Repeating it is harmless. Locks the orders first."""
+    """Stops whatever those locked orders, cancelled or refunded, have under way. Repeating it is harmless."""
     if not order_ids:
         return
-    snapshot.lock(connection, order_ids)
     found = select(_fulfillments).where(any_of(connection, _fulfillments.c.order_id, order_ids))
     rows = connection.execute(found.order_by(_fulfillments.c.order_id).with_for_update(key_share=True)).all()
     stop(connection, [row for row in rows if row.status in STOPPABLE], at=at)

@@ -14,6 +14,7 @@ from orderkit.db import Database
 from orderkit.events import types
 from orderkit.events.models import Lease, OutboxEvent
 from orderkit.fulfillment import recalling, shipping
+from orderkit.orders import snapshot
 from orderkit.rows import insert_rows, update_rows
 
 NAME = "relay"
@@ -84,10 +85,17 @@ def _apply(connection: Connection, events: Sequence[Any], at: datetime) -> None:
     """Who must hear of what. Other events concern nobody here.
 
     All that were paid before all that were cancelled or refunded: an order is never paid after that, so this keeps the
-    sequence of each, and fulfillments are written and orders locked in ascending order.
+    sequence of each.
+
+    Whatever orders are to be locked are locked before any fulfillment is written: who ships by hand waits for a fulfillment
+    that is being written, holding its order, for which a settlement may wait, holding another. Orders that were merely paid
+    need no lock, being most of what passes here: nothing that is done to them waits for an order.
     """
+    stopping = [one.order_id for one in events if one.type in STOPPING]
+    if stopping:
+        snapshot.lock(connection, stopping)
     shipping.enqueue(connection, [one.order_id for one in events if one.type == types.ORDER_PAID], at=at)
-    recalling.stop_orders(connection, [one.order_id for one in events if one.type in STOPPING], at=at)
+    recalling.stop_orders(connection, stopping, at=at)
 
 
 def _tell(events: Sequence[Any]) -> None:

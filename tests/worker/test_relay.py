@@ -17,10 +17,12 @@ from sqlmodel import Session, select
 from orderkit import clock
 from orderkit.events import outbox, types
 from orderkit.events.models import OutboxEvent
+from orderkit.fulfillment import by_hand
 from orderkit.fulfillment.models import Fulfillment
-from orderkit.orders import cancellation
+from orderkit.orders import cancellation, snapshot
 from orderkit.worker import relay as relaying
 from orderkit.worker.relay import Relay
+from tests.engines import on_postgresql
 from tests.plans import analyze, is_postgresql, plan
 from tests.shop import Shop
 
@@ -72,6 +74,30 @@ def test_events_that_nobody_here_needs_are_passed_over(shop: Shop) -> None:
 
     assert shop.all(Fulfillment) == []
     assert unsent(shop) == 0
+
+
+@on_postgresql
+def test_relay_that_waits_for_an_order_keeps_nobody_from_shipping_another_by_hand(shop: Shop) -> None:
+    """Or it would, in a circle: a settlement may hold the one order and wait for the other."""
+    cancelled, other = shop.paid(), shop.paid()
+    with shop.database.transaction() as session:
+        cancellation.cancel(session.connection(), cancelled.id, reason="changed my mind")
+
+    def ship_by_hand() -> None:
+        with shop.database.transaction() as session:
+            by_hand.ship(session.connection(), snapshot.lock(session.connection(), [other.id])[other.id])
+
+    with ThreadPoolExecutor(2) as threads:
+        with shop.database.transaction() as session:
+            snapshot.lock(session.connection(), [cancelled.id])
+            turns = threads.submit(drain, Relay(shop.database))
+            with pytest.raises(TimeoutError):
+                turns.result(timeout=0.3)
+            threads.submit(ship_by_hand).result(timeout=3)
+        turns.result(timeout=10)
+
+    assert shop.order(other.id).status == "shipped"
+    assert [shop.fulfillment(one.id).status for one in (cancelled, other)] == ["cancelled", "cancelled"]
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["in two turns", "in one turn"])
