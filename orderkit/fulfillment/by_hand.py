@@ -14,14 +14,13 @@ from sqlalchemy import Connection, select
 
 from orderkit.clock import now
 from orderkit.errors import Conflict, IllegalTransition
+from orderkit.fulfillment import changes as fulfillment_changes
 from orderkit.fulfillment import recalling
 from orderkit.fulfillment.models import Fulfillment, FulfillmentStatus
-from orderkit.ids import new_id
 from orderkit.orders import cancellation, changes, editing, reading, states
 from orderkit.orders.changes import Change
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
-from orderkit.rows import insert_rows
 
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
 
@@ -87,7 +86,7 @@ def ship(
     while a worker is asking the carrier, or when all its money is promised back.
     """
     states.check(order.status, OrderStatus.SHIPPED)
-    if 0 < order.total == order.refunded:
+    if order.all_given_back:
         raise Conflict("all that was paid is on its way back; there is nothing to ship")
     at = now()
     fulfillment = _locked(connection, order.id) or _closed_before_it_began(connection, order.id, at)
@@ -105,17 +104,7 @@ def _locked(connection: Connection, order_id: UUID) -> Any:
 
 def _closed_before_it_began(connection: Connection, order_id: UUID, at: datetime) -> Any:
     """Leaves the relay, which has not heard yet that the order was paid, nothing to queue. None; or its row, if it was faster."""
-    row = {
-        "id": new_id(),
-        "order_id": order_id,
-        "status": FulfillmentStatus.CANCELLED.value,
-        "run_at": at,
-        "token": 0,
-        "attempts": 0,
-        "created_at": at,
-        "updated_at": at,
-    }
-    if insert_rows(connection, Fulfillment, [row], skip_existing=True):
+    if fulfillment_changes.insert(connection, [order_id], FulfillmentStatus.CANCELLED, at=at):
         return None
     return _locked(connection, order_id)
 

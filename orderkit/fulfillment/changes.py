@@ -5,6 +5,7 @@ Everything works within the caller's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from orderkit.errors import IllegalTransition
 from orderkit.fulfillment.models import TRANSITIONS, Fulfillment, FulfillmentAttempt, FulfillmentStatus
+from orderkit.ids import new_id
 from orderkit.orders import snapshot
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.rows import insert_rows, update_rows
@@ -25,6 +27,24 @@ Told = tuple[str, str | None]
 
 ABANDONED: Told = ("abandoned", "the lease ran out")
 """The worker did not come back within its lease; what the carrier did is not known."""
+
+
+def insert(connection: Connection, order_ids: Sequence[UUID], status: FulfillmentStatus, *, at: datetime) -> int:
+    """Makes the one fulfillment of each of those orders; how many. An order that has one keeps it as it is."""
+    rows = [
+        {
+            "id": new_id(),
+            "order_id": order_id,
+            "status": status.value,
+            "run_at": at,
+            "token": 0,
+            "attempts": 0,
+            "created_at": at,
+            "updated_at": at,
+        }
+        for order_id in order_ids
+    ]
+    return insert_rows(connection, Fulfillment, rows, skip_existing=True)
 
 
 def lock(connection: Connection, fulfillment_id: UUID) -> tuple[OrderSnapshot, Any] | None:

@@ -97,8 +97,8 @@ def retry(connection: Connection, letter_id: UUID, *, actor_id: UUID | None = No
 
     Raises NotFound; Conflict for one that was discarded, or whose order is no longer to be shipped.
     """
-    at = now()
     order, fulfillment, letter = _lock(connection, letter_id)
+    at = now()
     if letter.resolution == RETRIED:
         return letter
     if letter.resolution is not None:
@@ -117,8 +117,8 @@ def discard(
 
     Raises NotFound, and Conflict for a letter that was retried.
     """
-    at = now()
     order, fulfillment, letter = _lock(connection, letter_id)
+    at = now()
     if letter.resolution == DISCARDED:
         return letter
     if letter.resolution is not None:

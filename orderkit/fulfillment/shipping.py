@@ -19,7 +19,7 @@ from orderkit import retry
 from orderkit.clock import now
 from orderkit.fulfillment import booking, changes, delivery, recalling
 from orderkit.fulfillment.carriers import Booked, BookResult, Failed, Rejected
-from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
+from orderkit.fulfillment.models import DeadLetter, FulfillmentStatus
 from orderkit.ids import new_id
 from orderkit.orders import changes as order_changes
 from orderkit.orders.snapshot import OrderSnapshot
@@ -46,24 +46,7 @@ class Claim:
 
 def enqueue(connection: Connection, order_ids: Sequence[UUID], *, at: datetime) -> None:
     """Queues the one fulfillment of each of those orders; an order that has one keeps it as it is."""
-    insert_rows(
-        connection,
-        Fulfillment,
-        [
-            {
-                "id": new_id(),
-                "order_id": order_id,
-                "status": FulfillmentStatus.QUEUED.value,
-                "run_at": at,
-                "token": 0,
-                "attempts": 0,
-                "created_at": at,
-                "updated_at": at,
-            }
-            for order_id in order_ids
-        ],
-        skip_existing=True,
-    )
+    changes.insert(connection, order_ids, FulfillmentStatus.QUEUED, at=at)
 
 
 def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -> Claim | None:
@@ -83,7 +66,7 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
     if order.status != OrderStatus.PAID:
         recalling.stop(connection, [row], at=at)
         return None
-    if 0 < order.total == order.refunded:
+    if order.all_given_back:
         # Refused, and it is shipped after all; so it is not stopped, which would be for good.
         changes.update(connection, row, run_at=at + timedelta(seconds=settings.retry_cap))
         return None
@@ -133,10 +116,10 @@ def finish(
     are used up. Rejected is dead at once. If the order was cancelled meanwhile, nothing is shipped, and the carrier is to be
     told.
     """
-    at = now()
     locked = changes.lock(connection, claim.fulfillment_id)
     if locked is None:
         return None
+    at = now()
     order, row = locked
     if _holds(row, claim) or (row.token == claim.token and row.status in recalling.STOPPED):
         told = booking.told(result)

@@ -35,10 +35,10 @@ def cancel(
     The event makes the relay stop the fulfillment. Raises IllegalTransition, and NotFound, also if the order is not
     `of_user`, where one is given.
     """
-    at = now()
     order = snapshot.lock(connection, [order_id]).get(order_id)
     if order is None or of_user not in (None, order.user_id):
         raise NotFound(f"there is no order {order_id}")
+    at = now()  # once the lock is had: whoever had it before wrote an earlier time
     snapshot.load_lines(connection, [order])
     if order.status == OrderStatus.CANCELLED:
         return order

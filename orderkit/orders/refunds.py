@@ -97,10 +97,10 @@ def request(
     have, or goods that nobody named; Conflict, which tells what is `left`, for more than that, where no money was taken, or
     for goods that never left.
     """
-    at = now()
     order = snapshot.lock(connection, [order_id]).get(order_id)
     if order is None:
         raise NotFound(f"there is no order {order_id}")
+    at = now()  # once the lock is had: whoever had it before wrote an earlier time
     amount, pieces = _measure(connection, order, amount, lines, restock=restock)
     row = _promise(
         connection,
@@ -250,10 +250,10 @@ def settle(
 
     Locks the order before the refund, as everyone does. An answer to a refund that is settled changes nothing.
     """
-    at = now()
     order = snapshot.lock(connection, [refund.order_id])[refund.order_id]
     found = select(_refunds).where(_refunds.c.id == refund.id).with_for_update(key_share=True)
     row = connection.execute(found).one()
+    at = now()
     made = attempts[-1].number if attempts else refund.attempts
     if row.status == RefundStatus.PENDING:
         _decide(connection, order, row, result, at, made=made, settings=settings)

@@ -69,8 +69,8 @@ class Settlement:
         return in_one_transaction(self._database, members, self._settle)
 
     def _settle(self, connection: Connection, members: Sequence[Settle], _rerun: bool) -> list[Settled | Exception]:
-        at = now()
         orders = snapshot.lock(connection, [one.order_id for one in members])
+        at = now()  # once the locks are had: whoever had one before wrote an earlier time
         for one in members:
             if one.order_id in orders and one.items is not None:
                 orders[one.order_id].items = one.items

@@ -53,6 +53,11 @@ class OrderSnapshot:
         return KeyId(self.user_id, self.idempotency_key)
 
     @property
+    def all_given_back(self) -> bool:
+        """That money was taken, and all of it is given back, or promised."""
+        return 0 < self.total == self.refunded
+
+    @property
     def lines(self) -> tuple[PricedLine, ...]:
         assert self.items is not None, "lines were not loaded"  # noqa: S101 - a bug, not an input
         return self.items
