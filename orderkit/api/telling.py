@@ -120,10 +120,17 @@ def refund_asked(row: Any, teller: Teller) -> Told:
     return Told("refund", _sentence(what, row.reason), detail | {"status": "pending"}, teller.actor(row.actor_id))
 
 
-def refund_settled(row: Any, _teller: Teller) -> Told:
+def refund_settled(row: Any, teller: Teller) -> Told:
     detail = {"refund_id": row.id, "amount": row.amount, "currency": row.currency, "status": row.status}
     went = "was paid" if row.status == RefundStatus.SUCCEEDED else "failed"
-    return Told("refund", f"The refund of {money.to_text(row.amount, row.currency)} {went}.", detail, NOBODY)
+    what = f"The refund of {money.to_text(row.amount, row.currency)} {went}."
+    owed = teller.order.owed
+    if row.status == RefundStatus.FAILED and owed:
+        what += (
+            f" {money.to_text(owed, row.currency)} of this cancelled order is owed, and no refund of it is under way."
+        )
+        detail["owed"] = owed
+    return Told("refund", what, detail, NOBODY)
 
 
 def fulfillment(row: Any, _teller: Teller) -> Told:

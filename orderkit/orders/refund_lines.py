@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from orderkit.errors import Conflict, Invalid
 from orderkit.orders.pricing import PricedLine
@@ -90,6 +90,14 @@ def taken(connection: Connection, payment_id: UUID) -> Counter[int]:
     for line, quantity in connection.execute(found):
         pieces[line] += quantity
     return pieces
+
+
+def keep_free(connection: Connection, refund_id: UUID, ordered: Sequence[PricedLine], taken: Mapping[int, int]) -> None:
+    """Takes from a refund those of its lines that are no longer free in whole; `taken` counts the pieces of others."""
+    left = {one.line: one.quantity for one in free(ordered, taken)}
+    mine = of_refunds(connection, [refund_id])[refund_id]
+    if gone := [line for line, quantity in mine if quantity > left.get(line, 0)]:
+        connection.execute(delete(_lines).where(_lines.c.refund_id == refund_id, _lines.c.line.in_(gone)))
 
 
 def of_refunds(connection: Connection, refund_ids: Sequence[UUID]) -> dict[UUID, list[tuple[int, int]]]:

@@ -32,6 +32,7 @@ from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, refund_lines, snapshot
 from orderkit.orders.changes import Change
+from orderkit.orders.models import OrderHistory
 from orderkit.orders.refund_lines import AskedLine, Pieces
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import TRANSITIONS, OrderStatus
@@ -43,6 +44,7 @@ from orderkit.settings import Settings
 
 _refunds = Refund.__table__  # type: ignore[attr-defined]
 _payments = Payment.__table__  # type: ignore[attr-defined]
+_history = OrderHistory.__table__  # type: ignore[attr-defined]
 
 GONE = (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 """The goods of these left the house, so that they can come back."""
@@ -204,9 +206,7 @@ def _promise(
     idempotency_key: str | None = None,
 ) -> dict[str, Any]:
     """Writes a pending refund of a locked order, due at once, and counts it as given back."""
-    given = {"id": order.payment_id, "refunded": amount, "updated_at": at}
-    update_rows(connection, Payment, [given], add=("refunded",))
-    order.refunded += amount
+    _count(connection, order, amount, at)
     row = {
         "id": refund_id,
         "payment_id": order.payment_id,
@@ -248,18 +248,41 @@ def settle(
     """Records what the provider said and draws the consequence. Refused: the promise is taken back. Unknown: asked again
     later, under the same key.
 
-    Locks the order before the refund, as everyone does. An answer to a refund that is settled changes nothing.
+    Locks the order before the refund, as everyone does. An answer to a refund that is settled changes nothing; but that one
+    which was refused was paid all the same, as another worker heard, counts, if it fits into what is left.
     """
     order = snapshot.lock(connection, [refund.order_id])[refund.order_id]
     found = select(_refunds).where(_refunds.c.id == refund.id).with_for_update(key_share=True)
     row = connection.execute(found).one()
     at = now()
     made = attempts[-1].number if attempts else refund.attempts
-    if row.status == RefundStatus.PENDING:
+    late = row.status == RefundStatus.FAILED and isinstance(result, Refunded)
+    if late and not _fits_still(connection, order, row, at):
+        told = logger.bind(order_id=str(order.id), refund_id=str(refund.id))
+        told.error("refund {} failed but the provider gave it back, and it is more than is left", refund.id)
+    elif late or row.status == RefundStatus.PENDING:
         _decide(connection, order, row, result, at, made=made, settings=settings)
-    elif isinstance(result, Refunded) and row.status != RefundStatus.SUCCEEDED:
-        logger.bind(refund_id=str(refund.id)).error("refund {} failed but the provider gave it back", refund.id)
     record_attempts(connection, [(refund.payment_id, attempt) for attempt in attempts])
+
+
+def _fits_still(connection: Connection, order: OrderSnapshot, row: Any, at: datetime) -> bool:
+    """Promises a failed refund of a locked order anew, if that much is left; pieces that another took since are not its own."""
+    if row.amount > order.total - order.refunded:
+        return False
+    _count(connection, order, row.amount, at)
+    snapshot.load_lines(connection, [order])
+    refund_lines.keep_free(connection, row.id, order.lines, refund_lines.taken(connection, order.payment_id))
+    what = f"refund of {money.to_text(row.amount, row.currency)} was paid by the provider after all"
+    changes.edit(connection, order, {}, what, at=at)
+    return True
+
+
+def _count(connection: Connection, order: OrderSnapshot, amount: int, at: datetime) -> None:
+    """Counts `amount` (minor units) of a locked order as given back, or, below 0, as not given back after all."""
+    update_rows(
+        connection, Payment, [{"id": order.payment_id, "refunded": amount, "updated_at": at}], add=("refunded",)
+    )
+    order.refunded += amount
 
 
 def _decide(
@@ -281,20 +304,38 @@ def _decide(
         "woken_at": None,
         "updated_at": at,
     }
-    open_still = {"status": (RefundStatus.PENDING.value,)}
+    as_read = {"status": (row.status,)}
     if isinstance(result, Refunded):
         written |= {"status": RefundStatus.SUCCEEDED.value, "provider_reference": result.reference}
-        update_rows(connection, Refund, [written], only_if=open_still)
+        update_rows(connection, Refund, [written], only_if=as_read)
         _succeeded(connection, order, row, at)
         return
     if isinstance(result, RefundRefused):
         written |= {"status": RefundStatus.FAILED.value}
-        taken_back = {"id": order.payment_id, "refunded": -row.amount, "updated_at": at}
-        update_rows(connection, Payment, [taken_back], add=("refunded",))
-        order.refunded -= row.amount
-        what = f"refund of {money.to_text(row.amount, row.currency)} refused by the provider: {result.code}"
-        changes.edit(connection, order, {}, what, at=at)
-    update_rows(connection, Refund, [written], only_if=open_still)
+        _refused(connection, order, row, result.code, at)
+    update_rows(connection, Refund, [written], only_if=as_read)
+
+
+def _refused(connection: Connection, order: OrderSnapshot, row: Any, code: str, at: datetime) -> None:
+    """Takes the promise back. What a cancel left to a refund that was under way is promised once more, by a new refund.
+
+    Only by one: of a refund that was asked for since the cancel, the refusal is final, and people have to see to the rest.
+    """
+    _count(connection, order, -row.amount, at)
+    what = f"refund of {money.to_text(row.amount, row.currency)} refused by the provider: {code}"
+    changes.edit(connection, order, {}, what, at=at)
+    if order.status != OrderStatus.CANCELLED:
+        return
+    of_cancel = select(func.min(_history.c.at)).where(
+        _history.c.order_id == order.id, _history.c.to_status == OrderStatus.CANCELLED.value
+    )
+    if row.created_at < connection.execute(of_cancel).scalar_one():
+        queue_rest(connection, order, "the order was cancelled", at=at)
+        return
+    owed = money.to_text(order.owed, order.currency)
+    logger.bind(order_id=str(order.id), refund_id=str(row.id)).error(
+        "order {} is cancelled and {} of its money is owed: no refund of it is under way", order.id, owed
+    )
 
 
 def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, at: datetime) -> None:

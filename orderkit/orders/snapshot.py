@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Select, select
 from orderkit.idempotency import KeyId
 from orderkit.orders.models import Order, OrderItem
 from orderkit.orders.pricing import PricedLine
-from orderkit.payments.models import Payment
+from orderkit.orders.states import OrderStatus
+from orderkit.payments.models import Payment, PaymentStatus
 from orderkit.rows import any_of, in_list, listed
 
 _orders = Order.__table__  # type: ignore[attr-defined]
@@ -56,6 +57,12 @@ class OrderSnapshot:
     def all_given_back(self) -> bool:
         """That money was taken, and all of it is given back, or promised."""
         return 0 < self.total == self.refunded
+
+    @property
+    def owed(self) -> int:
+        """Minor units that a cancelled order has of its customer and that no refund gives back: nothing, or people must look."""
+        kept = self.status == OrderStatus.CANCELLED and self.payment_status == PaymentStatus.CAPTURED
+        return self.total - self.refunded if kept else 0
 
     @property
     def lines(self) -> tuple[PricedLine, ...]:

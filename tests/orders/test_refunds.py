@@ -12,10 +12,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from loguru import logger
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, select
 
 from orderkit import clock
+from orderkit.api import timeline
 from orderkit.auth.models import User
 from orderkit.catalog.models import Product
 from orderkit.db import Database
@@ -25,16 +27,16 @@ from orderkit.fulfillment.carriers import Booked
 from orderkit.idempotency import Answer, Replay
 from orderkit.ids import new_id
 from orderkit.inventory.models import StockMovement
-from orderkit.orders import cancellation, refund_reading, refund_requests, refunds
+from orderkit.orders import cancellation, reading, refund_reading, refund_requests, refunds
 from orderkit.orders.models import OrderHistory
 from orderkit.orders.placement import Placement
 from orderkit.orders.pricing import Line
 from orderkit.orders.refund_lines import AskedLine
 from orderkit.orders.refund_requests import RequestRefund
-from orderkit.orders.refunds import OrderRefund
+from orderkit.orders.refunds import DueRefund, OrderRefund
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
-from orderkit.payments.gateways import Captured
+from orderkit.payments.gateways import Captured, Refunded, RefundRefused, RefundResult
 from orderkit.payments.models import Payment
 from orderkit.settings import Settings
 from tests.factories import make_product, to_place
@@ -316,6 +318,136 @@ def test_two_workers_that_hear_the_same_answer_settle_once(shop: Shop) -> None:
 
     assert shop.history(order.id).count("refunded") == 1
     assert movements(shop) == [2]
+
+
+def claimed(shop: Shop, refund_id: UUID) -> DueRefund:
+    with shop.database.transaction() as session:
+        due = refunds.claim(session.connection(), refund_id, settings=shop.settings)
+    assert due is not None
+    return due
+
+
+def hear(shop: Shop, due: DueRefund, result: RefundResult) -> None:
+    with shop.database.transaction() as session:
+        refunds.settle(session.connection(), due, result, [], settings=shop.settings)
+
+
+def test_refund_that_one_worker_heard_refused_and_another_paid_counts_if_it_fits(shop: Shop) -> None:
+    order = shipped(shop, quantity=4)
+    made = ask(shop, order.id, lines=[AskedLine(3, line=1)], restock=True)
+    due = claimed(shop, made.id)
+    hear(shop, due, RefundRefused("try_later"))
+
+    hear(shop, due, Refunded("re_1"))
+    hear(shop, due, Refunded("re_1"))
+
+    assert statuses(shop) == {"succeeded": 1}
+    assert (shop.payment(order.id).refunded, movements(shop)) == (3 * PRICE, [3])
+    assert shop.refunds()[0].provider_reference == "re_1"
+    assert history(shop, order.id)[-1].reason == "refund of 15.00 GBP was paid by the provider after all"
+    with pytest.raises(Conflict) as refused:
+        ask(shop, order.id, amount=PRICE + 1)
+    assert refused.value.facts["left"] == PRICE
+    ask(shop, order.id)
+    pay_back(shop, Provider())
+    assert shop.order(order.id).status == "refunded"
+
+
+def test_refund_that_was_paid_after_all_and_no_longer_fits_is_told_in_the_log(shop: Shop) -> None:
+    order = shipped(shop, quantity=4)
+    due = claimed(shop, ask(shop, order.id, amount=1500).id)
+    hear(shop, due, RefundRefused("try_later"))
+    rest = ask(shop, order.id, amount=501)
+
+    with errors() as told:
+        hear(shop, due, Refunded("re_1"))
+
+    assert [one.split(" ", 2)[2] for one in told] == [
+        "failed but the provider gave it back, and it is more than is left\n"
+    ]
+    assert statuses(shop) == {"failed": 1, "pending": 1}
+    assert shop.payment(order.id).refunded == rest.amount
+
+
+def test_pieces_that_another_refund_took_since_do_not_come_back_with_one_that_was_paid_after_all(shop: Shop) -> None:
+    make_product(shop.database, sku="CUP", unit_price=250, stock=10)
+    order = paid_lines(shop, (SKU, 2), ("CUP", 4))
+    ship(shop, order.id)
+    made = ask(shop, order.id, lines=[AskedLine(1, sku=SKU), AskedLine(2, sku="CUP")], restock=True)
+    due = claimed(shop, made.id)
+    hear(shop, due, RefundRefused("try_later"))
+    ask(shop, order.id, lines=[AskedLine(3, sku="CUP")], restock=True)
+
+    hear(shop, due, Refunded("re_1"))
+    pay_back(shop, Provider())
+
+    assert statuses(shop) == {"succeeded": 2}
+    assert shop.payment(order.id).refunded == made.amount + 3 * 250
+    assert (movements(shop), movements(shop, "CUP")) == ([1], [3])
+
+
+@contextmanager
+def errors() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), format="{message}", level="ERROR")
+    try:
+        yield lines
+    finally:
+        logger.remove(sink)
+
+
+# ── Money of a cancelled order. ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_refund_that_was_under_way_at_a_cancel_and_is_refused_is_asked_for_once_more(shop: Shop) -> None:
+    order = shop.paid(quantity=2)
+    before = ask(shop, order.id)
+    cancel(shop, order.id)
+    assert len(shop.refunds()) == 1
+
+    _settle(shop, Provider(refuses=True), before.id)
+    pay_back(shop, Provider())
+
+    assert statuses(shop) == {"failed": 1, "succeeded": 1}
+    assert shop.payment(order.id).refunded == 2 * PRICE
+    assert (shop.order(order.id).status, stock(shop)) == ("cancelled", STOCK)
+
+
+def test_provider_that_always_refuses_is_asked_a_bounded_number_of_times_and_people_are_told(shop: Shop) -> None:
+    order, provider = shop.paid(quantity=2), Provider(refuses=True)
+    ask(shop, order.id, amount=PRICE)
+    ask(shop, order.id, amount=PRICE - 1)
+    cancel(shop, order.id)
+
+    with errors() as told:
+        pay_back(shop, provider, turns=6)
+
+    # Two of staff and the cancel's own; then one each for the two that the cancel left to themselves.
+    assert statuses(shop) == {"failed": 5}
+    assert len(provider.asked) == 5
+    assert shop.payment(order.id).refunded == 0
+    assert f"order {order.id} is cancelled and 10.00 GBP of its money is owed: no refund of it is under way\n" in told
+
+
+def test_story_of_a_cancelled_order_says_what_is_owed_until_it_is_paid(shop: Shop) -> None:
+    order = shop.paid(quantity=2)
+    cancel(shop, order.id)
+    pay_back(shop, Provider(refuses=True))
+
+    failed = [one for one in story(shop, order.id) if one["detail"].get("status") == "failed"]
+    assert [one["what"] for one in failed] == [
+        "The refund of 10.00 GBP failed. 10.00 GBP of this cancelled order is owed, and no refund of it is under way."
+    ]
+    assert failed[0]["detail"]["owed"] == 2 * PRICE
+    ask(shop, order.id)
+    assert not any("owed" in one["detail"] for one in story(shop, order.id))
+
+
+def story(shop: Shop, order_id: UUID) -> list[dict[str, Any]]:
+    with shop.database.reading() as session:
+        found = reading.find(session.connection(), order_id)
+        assert found is not None
+        return timeline.page(session.connection(), found, limit=50, to_staff=True).items
 
 
 def _settle(shop: Shop, provider: Provider, refund_id: UUID) -> None:
