@@ -176,6 +176,7 @@ def history_tells_every_change(story: Story) -> None:
     assert story.history[-1].to_status == story.status
     for before, after in pairwise(story.history):
         assert after.from_status == before.to_status
+        assert after.at >= before.at
     for row in story.history:
         assert row.reason
         assert row.to_status == row.from_status or row.to_status in NEXT[row.from_status], (
