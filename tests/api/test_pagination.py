@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -66,15 +68,33 @@ def test_a_cursor_of_another_installation_is_refused() -> None:
         Paging(20, cursor, KEY).after(OF, str)
 
 
-def test_every_edited_character_of_a_cursor_is_noticed() -> None:
-    """OWASP API Security Top 10 2023, API4."""
-    cursor = Paging(20, None, KEY).cursor(OF, "TEA-001")
+@pytest.mark.parametrize("text", ["TEA-001", "TEA-01", "TEA-1"])
+def test_every_edited_character_of_a_cursor_is_noticed(text: str) -> None:
+    """OWASP API Security Top 10 2023, API4. Whatever padding its length needs, and so bits that no byte uses."""
+    cursor = Paging(20, None, KEY).cursor(OF, text)
     for place in range(len(cursor)):
-        for other in "A_x=.":
+        for other in string.ascii_letters + string.digits + "+/-_=. \n":
             edited = cursor[:place] + other + cursor[place + 1 :]
             if edited != cursor:
                 with pytest.raises(CursorInvalid):
                     Paging(20, edited, KEY).after(OF, str)
+
+
+@pytest.mark.parametrize(("letter", "other"), [("-", "+"), ("_", "/")])
+def test_a_cursor_in_the_other_alphabet_of_base64_is_refused(letter: str, other: str) -> None:
+    cursors = (Paging(20, None, KEY).cursor(OF, f"TEA-{n}") for n in range(100))
+    cursor = next(one for one in cursors if letter in one)
+    assert Paging(20, cursor, KEY).after(OF, str)
+    with pytest.raises(CursorInvalid):
+        Paging(20, cursor.replace(letter, other), KEY).after(OF, str)
+
+
+@pytest.mark.parametrize("edit", [lambda one: one + "=", lambda one: one.rstrip("="), lambda one: one + "\n"])
+def test_a_cursor_with_more_or_less_padding_is_refused(edit: Callable[[str], str]) -> None:
+    cursors = (Paging(20, None, KEY).cursor(OF, "x" * n) for n in range(1, 4))
+    cursor = next(one for one in cursors if one.endswith("="))
+    with pytest.raises(CursorInvalid):
+        Paging(20, edit(cursor), KEY).after(OF, str)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 7, 8, 100])
