@@ -16,6 +16,7 @@ from orderkit.errors import PaymentDeclined
 from orderkit.fulfillment import reading as fulfillments
 from orderkit.idempotency import Answer
 from orderkit.orders.snapshot import OrderSnapshot
+from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import PaymentStatus
 
 
@@ -105,13 +106,28 @@ def orders(connection: Connection, found: Sequence[OrderSnapshot], *, to_staff: 
     return [order(one, shipped.get(one.id), to_staff=to_staff) for one in found]
 
 
+UNPAID = {
+    (OrderStatus.PAYMENT_FAILED, PaymentStatus.DECLINED): "the payment was declined; the order is kept as payment_failed and"
+    " its stock was given back",
+    (OrderStatus.PAYMENT_FAILED, PaymentStatus.VOIDED): "the payment was never confirmed, and was voided; the order is kept as"
+    " payment_failed and its stock was given back",
+    (OrderStatus.CANCELLED, PaymentStatus.DECLINED): "the payment was declined; the order had been cancelled meanwhile, and"
+    " stays so",
+    (OrderStatus.CANCELLED, PaymentStatus.VOIDED): "the order was cancelled before it was paid, and the payment was voided;"
+    " nothing was charged",
+}
+"""What whoever placed an order is told that no money was taken for, by what became of the order and of the payment."""
+
+
 def placed(one: OrderSnapshot, request_id: str) -> Answer:
-    """What whoever placed the order is told, by what became of the payment: 201 taken, 402 refused, 202 not known yet."""
+    """What whoever placed the order is told, by what became of the payment: 201 taken, 402 refused, 202 not known yet.
+
+    An order that was cancelled while the provider was asked is told as it is: money that was taken all the same goes back by
+    itself, and 201 then comes with the status `cancelled`.
+    """
     if one.payment_status in (PaymentStatus.DECLINED, PaymentStatus.VOIDED):
-        refused = PaymentDeclined(
-            "the payment was declined; the order is kept as payment_failed and its stock was given back",
-            facts={"order_id": str(one.id), "order_status": one.status},
-        )
+        detail = UNPAID[OrderStatus(one.status), PaymentStatus(one.payment_status)]
+        refused = PaymentDeclined(detail, facts={"order_id": str(one.id), "order_status": one.status})
         return Answer(402, json.dumps(problems.document(refused, request_id), separators=(",", ":")))
     status = 202 if one.payment_status in (PaymentStatus.CREATED, PaymentStatus.UNKNOWN) else 201
     return Answer(status, json.dumps(order(one), separators=(",", ":"), ensure_ascii=False))

@@ -83,7 +83,8 @@ KINDS: dict[str, Kind] = {
     "payment_declined": Kind(
         402,
         "Payment declined",
-        "The provider refused the payment. The order is kept as payment_failed, and its stock was given back.",
+        "No money was taken. The order is kept as payment_failed, or as cancelled if it was that meanwhile, and its stock"
+        " was given back.",
         "Order again under a new Idempotency-Key, with another payment method.",
     ),
     "forbidden": Kind(
