@@ -64,8 +64,15 @@ BECAME = {
 """What it means that an order came to a status."""
 
 BY_HAND = "by hand"
-SAID_ALREADY = {"placed", "payment captured", delivery.REASON, BY_HAND}
-"""Reasons that add nothing to the sentence, or are part of it."""
+SAID_ALREADY = {
+    OrderStatus.PENDING: {"placed"},
+    OrderStatus.PAID: {"payment captured"},
+    OrderStatus.SHIPPED: {BY_HAND},
+    OrderStatus.DELIVERED: {delivery.REASON, BY_HAND},
+}
+"""Reasons that add nothing to the sentence of a status, or are part of it. Only where orderkit alone gives the reason: whoever
+cancels or refunds may write these words too, and is to be quoted.
+"""
 
 
 def change(row: Any, teller: Teller) -> Told:
@@ -83,9 +90,10 @@ def change(row: Any, teller: Teller) -> Told:
     if row.from_status is None and row.to_status != OrderStatus.PENDING:
         what = f"The order was brought in from elsewhere as {row.to_status.replace('_', ' ')}"
         return Told("status", _sentence(what, row.reason), detail, actor)
-    hand = ", by hand," if row.reason == BY_HAND and by else ", by hand" if row.reason == BY_HAND else ""
-    reason = None if row.reason in SAID_ALREADY else row.reason
-    what = BECAME[OrderStatus(row.to_status)]
+    status = OrderStatus(row.to_status)
+    known = row.reason in SAID_ALREADY.get(status, ())
+    hand = (", by hand," if by else ", by hand") if known and row.reason == BY_HAND else ""
+    what, reason = BECAME[status], None if known else row.reason
     return Told("status", _sentence(f"{what}{hand}{by}", reason), detail, actor)
 
 

@@ -72,9 +72,14 @@ class Source:
     tell: Callable[[Any, telling.Teller], telling.Told]
 
 
+# What is an edit, orderkit says itself, beginning with words of its own. Of a cancel or a refund people say why, in any words.
+_edit = and_(_history.c.from_status.is_not(None), _history.c.from_status == _history.c.to_status)
+_of_a_staff_note = and_(_edit, _history.c.reason == editing.STAFF_NOTE_CHANGED)
+
+
 def _of_history(order: OrderSnapshot) -> Select[Any]:
     # Refunds are told from their own rows.
-    told_elsewhere = and_(_history.c.from_status == _history.c.to_status, _history.c.reason.like("refund of %"))
+    told_elsewhere = and_(_edit, _history.c.reason.like("refund of %"))
     return select(*_history.c).where(_history.c.order_id == order.id, not_(told_elsewhere))
 
 
@@ -147,7 +152,7 @@ def page(
     for number, source in enumerate(SOURCES):
         query = source.query(order).where(_comes_after(source, number, after))
         if source.tell is telling.change and not to_staff:
-            query = query.where(_history.c.reason != editing.STAFF_NOTE_CHANGED)
+            query = query.where(not_(_of_a_staff_note))
         found = query.add_columns(source.at.label("told_at"), source.row.label("told_row"))
         ordered = found.order_by(source.at, source.row).limit(limit + 1)
         rows += [(row.told_at, number, row) for row in connection.execute(ordered)]
