@@ -107,14 +107,23 @@ def orders(connection: Connection, found: Sequence[OrderSnapshot], *, to_staff: 
 
 
 UNPAID = {
-    (OrderStatus.PAYMENT_FAILED, PaymentStatus.DECLINED): "the payment was declined; the order is kept as payment_failed and"
-    " its stock was given back",
-    (OrderStatus.PAYMENT_FAILED, PaymentStatus.VOIDED): "the payment was never confirmed, and was voided; the order is kept as"
+    (
+        OrderStatus.PAYMENT_FAILED,
+        PaymentStatus.DECLINED,
+    ): "the payment was declined; the order is kept as payment_failed and its stock was given back",
+    (
+        OrderStatus.PAYMENT_FAILED,
+        PaymentStatus.VOIDED,
+    ): "the payment was never confirmed, and was voided; the order is kept as"
     " payment_failed and its stock was given back",
-    (OrderStatus.CANCELLED, PaymentStatus.DECLINED): "the payment was declined; the order had been cancelled meanwhile, and"
-    " stays so",
-    (OrderStatus.CANCELLED, PaymentStatus.VOIDED): "the order was cancelled before it was paid, and the payment was voided;"
-    " nothing was charged",
+    (
+        OrderStatus.CANCELLED,
+        PaymentStatus.DECLINED,
+    ): "the payment was declined; the order had been cancelled meanwhile, and stays so",
+    (
+        OrderStatus.CANCELLED,
+        PaymentStatus.VOIDED,
+    ): "the order was cancelled before it was paid, and the payment was voided; nothing was charged",
 }
 """What whoever placed an order is told that no money was taken for, by what became of the order and of the payment."""
 
