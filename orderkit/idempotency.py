@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Index, Integer, Text, delete, 
 from sqlmodel import Field
 
 from orderkit.db import Table, UtcDateTime
-from orderkit.errors import KeyExpired, KeyInUse, KeyReused
+from orderkit.errors import KeyExpired, KeyInUse, KeyMalformed, KeyReused
 from orderkit.rows import Provided, Writes, insert_rows, pairs_of, update_rows
 
 
@@ -44,6 +45,18 @@ class IdempotencyKey(Table, table=True):
 
 
 _table = IdempotencyKey.__table__  # type: ignore[attr-defined]
+
+COMMAND_LINE = UUID(int=0)
+"""Whose the keys of the command line are, which is nobody's account: no user has this id."""
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def check_key(text: str) -> str:
+    """`text`, if it can be a key. Raises KeyMalformed."""
+    if not _VISIBLE.fullmatch(text):
+        raise KeyMalformed("an Idempotency-Key is 1 to 255 visible ASCII characters")
+    return text
 
 
 class KeyId(NamedTuple):

@@ -31,8 +31,10 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 def _told_once(error: OrderkitError) -> str:
-    """The detail, and of what is wrong with each part only what it does not say itself."""
+    """The detail, where to look if it says so, and of what is wrong with each part only what it does not say itself."""
     told = error.detail
+    if (location := error.headers.get("Location")) is not None:
+        told += f": {location}"
     for _where, what in error.pointers:
         if what not in told:
             told += f"; {what}"

@@ -7,14 +7,16 @@ from uuid import UUID
 
 import typer
 
-from orderkit.cli import printing
+from orderkit.cli import printing, repeating
 from orderkit.cli.acting import require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
     from orderkit.db import Database
+    from orderkit.idempotency import Replay
     from orderkit.orders.reading import Wanted
     from orderkit.orders.refund_lines import AskedLine
+    from orderkit.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -157,34 +159,79 @@ def refund(
         bool, typer.Option("--restock", help="The goods come back into stock too: those lines, or all that is left.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False,
+    key: repeating.Given = None,
     json_: Json = False,
 ) -> None:
     """Give money back: an amount, the price of some pieces, or all that is left.
 
-    Each call is a refund of its own, and the worker has it paid.
+    The worker has it paid. Each call is a refund of its own, unless it has the key of another, which it tells on stderr.
     """
-    from dataclasses import asdict
+    import json
 
     from orderkit import money
     from orderkit.errors import Invalid
-    from orderkit.orders import refunds
+    from orderkit.settings import load_settings
 
     _check_reason(reason)
+    known = repeating.Key(key)
     lines = _lines(line or [], sku or [])
     if lines and amount is not None:
         raise Invalid("name an amount or pieces, not both")
-    with opened_database() as database:
+    settings = load_settings()
+    with opened_database(settings) as database:
         order_id = _named(database, order)
         require_meant(yes, f"Refund {_told(amount, lines)} of order {order}?", "this pays money back")
-        with database.transaction() as session:
-            made = refunds.request(
-                session.connection(), order_id, amount=amount, lines=lines or None, reason=reason, restock=restock
-            )
+        given = _refunded(database, settings, known, order_id, amount, lines, reason, restock=restock)
+    if given.replayed:
+        typer.echo("this key has made a refund before; nothing more is paid back", err=True)
+    made = json.loads(given.answer.body)
     if json_:
-        printing.as_json(asdict(made) | {"lines": [one._asdict() for one in made.lines]})
+        printing.as_json(made)
         return
-    given = money.to_text(made.amount, made.currency)
-    typer.echo(f"refund {made.id} of order {order}: {given} is on its way; the worker has it paid within moments")
+    back = money.to_text(made["amount"], made["currency"])
+    typer.echo(f"refund {made['id']} of order {order}: {back} is on its way; the worker has it paid within moments")
+
+
+def _refunded(
+    database: Database,
+    settings: Settings,
+    key: repeating.Key,
+    order_id: UUID,
+    amount: int | None,
+    lines: list[AskedLine],
+    reason: str,
+    *,
+    restock: bool,
+) -> Replay:
+    """Asks for a refund under the key, or finds what the key asked for before; the answer is what `--json` prints."""
+    import json
+    from dataclasses import asdict
+
+    from orderkit.idempotency import Answer, fingerprint
+    from orderkit.ids import new_id
+    from orderkit.orders import refund_requests
+    from orderkit.orders.refund_requests import RequestRefund
+    from orderkit.orders.refunds import OrderRefund
+
+    asked = {"amount": amount, "lines": [asdict(one) for one in lines], "reason": reason, "restock": restock}
+
+    def answer(made: OrderRefund) -> Answer:
+        key.tell()  # all is decided, and nothing is committed yet
+        told = asdict(made) | {"lines": [one._asdict() for one in made.lines]}
+        return Answer(201, json.dumps(told, default=str, ensure_ascii=False))
+
+    wanted = RequestRefund(
+        refund_id=new_id(),
+        order_id=order_id,
+        user_id=None,
+        idempotency_key=key.text,
+        fingerprint=fingerprint("orders refund", str(order_id), asked),
+        reason=reason,
+        amount=amount,
+        lines=tuple(lines) or None,
+        restock=restock,
+    )
+    return refund_requests.carry_out(database, settings, wanted, answer)
 
 
 def _lines(by_number: list[str], by_sku: list[str]) -> list[AskedLine]:

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orderkit.cli import printing
+from orderkit.cli import printing, repeating
 from orderkit.cli.acting import acting
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sqlalchemy import Connection
+
     from orderkit.catalog.models import Product
+    from orderkit.db import Database
+    from orderkit.idempotency import Replay
     from orderkit.inventory.models import StockMovement
+    from orderkit.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -131,17 +136,64 @@ def move(
         ),
     ],
     reason: Annotated[str, typer.Option(callback=_one_line, help="Why; it is kept for ever.")],
+    key: repeating.Given = None,
     json_: Json = False,
 ) -> None:
-    """Record a receipt or an adjustment and change the stock by it; never below nothing."""
+    """Record a receipt or an adjustment and change the stock by it; never below nothing.
+
+    Each call is a movement of its own, unless it has the key of another, which it tells on stderr.
+    """
+    import json
+
+    from orderkit.settings import load_settings
+
+    known = repeating.Key(key)
+    settings = load_settings()
+    with opened_database(settings) as database:
+        given = _moved(database, settings, known, sku, delta, reason)
+    if given.replayed:
+        typer.echo("this key has made a movement before; nothing more is moved", err=True)
+    product = json.loads(given.answer.body)
+    if json_:
+        printing.as_json(product)
+    else:
+        typer.echo(f"{sku}: {product['stock'] - delta} → {product['stock']}")
+
+
+def _moved(database: Database, settings: Settings, key: repeating.Key, sku: str, delta: int, reason: str) -> Replay:
+    """Moves stock under the key, or finds what the key moved before; the answer is what `--json` prints."""
+    import json
+    from datetime import timedelta
+
+    from sqlmodel import Session
+
+    from orderkit import idempotency
+    from orderkit.batches import alone
     from orderkit.catalog import prices
+    from orderkit.clock import now
+    from orderkit.idempotency import Answer, Claim, KeyId
+    from orderkit.ids import new_id
     from orderkit.inventory import stock as stocks
 
-    why = f"{acting().source}: {reason}"
-    with opened_database() as database, database.transaction() as session:
-        product = stocks.move(session, sku, delta, why, None)
-        priced = prices.by_product(session.connection(), [sku])
-    if json_:
-        printing.as_json(_members(product, priced))
-    else:
-        typer.echo(f"{sku}: {product.stock - delta} → {product.stock}")
+    movement_id, why = new_id(), f"{acting().source}: {reason}"
+    asked = idempotency.fingerprint("stock move", sku, {"delta": delta, "reason": reason})
+
+    def act(connection: Connection) -> Replay:
+        def move_it() -> Answer:
+            with Session(connection) as session:
+                product = stocks.move(session, sku, delta, why, None, movement_id=movement_id)
+                told = _members(product, prices.by_product(connection, [sku]))
+            key.tell()  # all is decided, and nothing is committed yet
+            return Answer(200, json.dumps(told, ensure_ascii=False))
+
+        return idempotency.once(
+            connection,
+            Claim(KeyId(idempotency.COMMAND_LINE, key.text), asked, movement_id),
+            move_it,
+            at=now(),
+            lease=timedelta(seconds=settings.lease),
+            ttl=timedelta(days=settings.idempotency_ttl_days),
+            location=lambda _movement_id, _same: f"/products/{sku}/movements",
+        )
+
+    return alone(database, act)

@@ -28,12 +28,12 @@ _payments = Payment.__table__  # type: ignore[attr-defined]
 class RequestRefund:
     """Somebody's wish for a refund. `refund_id`, made by the caller, is also the token of its claim on the key.
 
-    Without `amount` (minor units) and `lines` it is for all that is left.
+    Without `user_id` it is the command line's. Without `amount` (minor units) and `lines` it is for all that is left.
     """
 
     refund_id: UUID
     order_id: UUID
-    user_id: UUID
+    user_id: UUID | None
     idempotency_key: str
     fingerprint: str
     reason: str
@@ -44,7 +44,7 @@ class RequestRefund:
 
     @property
     def key(self) -> KeyId:
-        return KeyId(self.user_id, self.idempotency_key)
+        return KeyId(self.user_id or idempotency.COMMAND_LINE, self.idempotency_key)
 
 
 def location(order_id: UUID, refund_id: UUID) -> str:
@@ -78,7 +78,11 @@ def carry_out(
 
 
 def _request(connection: Connection, wanted: RequestRefund) -> OrderRefund:
-    """Raises KeyExpired, besides, where the key made a refund and has been forgotten since."""
+    """Raises KeyExpired, besides, where the key made a refund and has been forgotten since.
+
+    Whoever comes here holds the claim on the key, so that nobody else is just making a refund under it: that is what keeps
+    the keys of the command line unique, whose refunds have no actor for an index to tell apart.
+    """
     made = (
         select(_refunds.c.id, _payments.c.order_id)
         .join_from(_refunds, _payments, _payments.c.id == _refunds.c.payment_id)

@@ -40,7 +40,9 @@ def send(shop: Shop, order: OrderSnapshot) -> OrderSnapshot:
 def test_operator_gives_a_part_back_by_number_and_the_rest_by_id(shop: Shop, cli: Cli) -> None:
     order = send(shop, shop.paid(quantity=2))
 
-    told = cli("orders", "refund", str(order.number), "--amount", "300", "--reason", "late", "--yes", "--json")
+    told = cli(
+        "orders", "refund", str(order.number), "--amount", "300", "--reason", "late", "--yes", "--key", "a", "--json"
+    )
     made = json.loads(told.out)
     assert (told.code, told.err) == (0, "")
     assert (made["order_id"], made["amount"], made["status"]) == (str(order.id), 300, "pending")
@@ -55,7 +57,7 @@ def test_operator_gives_a_part_back_by_number_and_the_rest_by_id(shop: Shop, cli
 def test_operator_gives_back_pieces_of_a_line_and_of_a_sku(shop: Shop, cli: Cli) -> None:
     number = str(send(shop, shop.paid(quantity=5)).number)
 
-    told = cli("orders", "refund", number, "--line", "1:2", "--restock", "--yes", "--json")
+    told = cli("orders", "refund", number, "--line", "1:2", "--restock", "--yes", "--key", "a", "--json")
     assert (told.code, told.err) == (0, "")
     made = json.loads(told.out)
     assert (made["amount"], made["restock"]) == (2 * PRICE, True)

@@ -12,6 +12,7 @@ from orderkit.catalog import prices
 from orderkit.cli import acting
 from orderkit.db import Database
 from orderkit.events.models import OutboxEvent
+from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
@@ -25,7 +26,8 @@ def _on_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def told(cli: Cli, *arguments: str) -> Any:
-    answer = cli("stock", *arguments, "--json")
+    key = ("--key", new_id().hex) if arguments[0] == "move" else ()
+    answer = cli("stock", *arguments, *key, "--json")
     assert (answer.code, answer.err) == (0, "")
     return json.loads(answer.out)
 
@@ -99,7 +101,7 @@ def test_a_movement_says_who_moved_it_from_the_command_line(
 ) -> None:
     monkeypatch.setattr(acting, "_user", lambda: "ada")
     make_product(database, sku="TEA", stock=0)
-    assert cli("stock", "move", "TEA", "12", "--reason", "delivery") == (0, "TEA: 0 → 12\n", "")
+    assert cli("stock", "move", "TEA", "12", "--reason", "delivery", "--key", "a") == (0, "TEA: 0 → 12\n", "")
     assert told(cli, "move", "TEA", "-3", "--reason", "broken in the rain")["stock"] == 9
     assert movements(database) == [
         (12, "command line (ada): delivery", None),
