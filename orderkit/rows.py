@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-from orderkit.db import Table, UtcDateTime, aware
+from orderkit.db import BigSum, Table, UtcDateTime, aware
 
 Row = Mapping[str, Any]
 
@@ -69,6 +69,7 @@ class _Shape(NamedTuple):
     guard: Guard = ()
     skip_existing: bool = False
     provided: Provided | None = None
+    upsert: tuple[str, ...] = ()
 
 
 class Writes:
@@ -139,6 +140,17 @@ def update_rows(
     table = model.__table__  # type: ignore[attr-defined]
     shape = _Shape(table, tuple(rows[0]), by, add, tuple((only_if or {}).items()))
     return _write(to, shape, rows, exact=exact)
+
+
+def add_rows(to: Connection | Writes, model: type[Table], rows: Sequence[Row], *, by: tuple[str, ...]) -> int:
+    """Adds the columns of `rows` to those of the rows that have the same `by`, the primary key, or inserts them.
+
+    No key may be among `rows` twice. They are met in the order given. Answers how many.
+    """
+    if not rows:
+        return 0
+    table = model.__table__  # type: ignore[attr-defined]
+    return _write(to, _Shape(table, tuple(rows[0]), upsert=by), rows, exact=True)
 
 
 def _write(to: Connection | Writes, shape: _Shape, rows: Sequence[Row], *, exact: bool) -> int:
@@ -215,6 +227,7 @@ def _literal(text: str) -> str:
 _ARRAY_FORMS: tuple[tuple[type[TypeEngine[Any]], str, Callable[[Any], str]], ...] = (
     (Uuid, "uuid", lambda value: value.hex),  # half the price of str
     (BigInteger, "bigint", str),
+    (BigSum, "numeric", str),
     (Integer, "integer", str),
     (Boolean, "boolean", lambda value: "t" if value else "f"),
     (Text, "text", _quoted),
@@ -268,6 +281,9 @@ def _pg_insert(shape: _Shape) -> str:
     table, columns = shape.table, shape.columns
     skip = " ON CONFLICT DO NOTHING" if shape.skip_existing else ""
     into = f"INSERT INTO {table.name} ({', '.join(columns)})"
+    if shape.upsert:
+        sums = ", ".join(f"{one} = {table.name}.{one} + excluded.{one}" for one in columns if one not in shape.upsert)
+        skip = f" ON CONFLICT ({', '.join(shape.upsert)}) DO UPDATE SET {sums}"
     if shape.provided:
         source = f"unnest({_unnest(shape)}) AS d ({', '.join(name for name, _kind in _sent(shape))})"
         order = ", ".join(f"d.{name}" for name in shape.provided.order)
@@ -299,7 +315,7 @@ def _sqlite_rows(shape: _Shape, rows: Sequence[Row]) -> Sequence[Row]:
 
 @lru_cache(maxsize=256)
 def _sqlite_statement(shape: _Shape) -> Any:
-    table, columns, by, add, guard, skip_existing, provided = shape
+    table, columns, by, add, guard, skip_existing, provided, upsert = shape
     if provided:
         row = ", ".join(f":{name} AS {name}" for name, _kind in _sent(shape))
         skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
@@ -307,6 +323,9 @@ def _sqlite_statement(shape: _Shape) -> Any:
         return text(f"{_insert_provided(shape, f'(SELECT {row}) AS d')}{skip}").bindparams(*types)
     if not by:
         insert = sqlite.insert(table)
+        if upsert:
+            sums = {name: table.c[name] + insert.excluded[name] for name in columns if name not in upsert}
+            return insert.on_conflict_do_update(index_elements=upsert, set_=sums)
         return insert.on_conflict_do_nothing() if skip_existing else insert
     new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
     met = [table.c[name] == new[name] for name in by]
