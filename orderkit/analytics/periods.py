@@ -189,8 +189,8 @@ def _offsets(in_zone: tzinfo, start: datetime, end: datetime) -> Iterator[tuple[
         return
     offset = _offset(in_zone, at)
     while at < end:
-        # No zone ever changed twice within 12 hours.
-        step = min(at + timedelta(hours=12), end)
+        # No zone ever changed twice within three days.
+        step = min(at + timedelta(days=2), end)
         if _offset(in_zone, step) != offset:
             changed = _change(in_zone, at, step)
             yield begun, changed, offset
