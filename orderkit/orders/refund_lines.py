@@ -85,7 +85,7 @@ def taken(connection: Connection, payment_id: UUID) -> Counter[int]:
     found = select(_lines.c.line, _lines.c.quantity).join(_refunds, _refunds.c.id == _lines.c.refund_id)
     found = found.where(_refunds.c.payment_id == payment_id, _refunds.c.status != RefundStatus.FAILED.value)
     pieces: Counter[int] = Counter()
-    for line, quantity in connection.execute(found):
+    for line, quantity in connection.execute(found.execution_options(query="refunds.taken")):
         pieces[line] += quantity
     return pieces
 
@@ -94,7 +94,8 @@ def of_refunds(connection: Connection, refund_ids: Sequence[UUID]) -> dict[UUID,
     """Line and quantity, in the order of lines, of each of those refunds; those without lines have an empty list."""
     lines: dict[UUID, list[tuple[int, int]]] = {one: [] for one in refund_ids}
     found = select(_lines).where(any_of(connection, _lines.c.refund_id, refund_ids))
-    for row in connection.execute(found.order_by(_lines.c.refund_id, _lines.c.line)):
+    ordered = found.order_by(_lines.c.refund_id, _lines.c.line)
+    for row in connection.execute(ordered.execution_options(query="refunds.lines")):
         lines[row.refund_id].append((row.line, row.quantity))
     return lines
 
@@ -108,7 +109,8 @@ def restocked(connection: Connection, order: OrderSnapshot) -> Counter[int]:
         _refunds.c.status == RefundStatus.SUCCEEDED.value,
     )
     back: Counter[int] = Counter()
-    for lines in of_refunds(connection, connection.execute(found).scalars().all()).values():
+    refund_ids = connection.execute(found.execution_options(query="refunds.restocked")).scalars().all()
+    for lines in of_refunds(connection, refund_ids).values():
         for line, quantity in lines or whole.items():
             back[line] = min(back[line] + quantity, whole[line])
     return back

@@ -201,6 +201,7 @@ def claim(connection: Connection, refund_id: UUID, *, settings: Settings) -> Due
         .join_from(_refunds, _payments, _payments.c.id == _refunds.c.payment_id)
         .where(_refunds.c.id == refund_id, _refunds.c.status == RefundStatus.PENDING.value, _refunds.c.run_at <= at)
         .with_for_update(key_share=True, of=_refunds)
+        .execution_options(query="refunds.claim")
     ).first()
     if row is None:
         return None
