@@ -28,6 +28,7 @@ _unsent = (
     select(_events.c.id, _events.c.order_id, _events.c.type)
     .where(_events.c.sent_at.is_(None), _events.c.order_id.is_not(None))
     .order_by(_events.c.order_id, _events.c.sequence)
+    .execution_options(query="outbox.unsent")
 )
 # Asked for by themselves: NULL sorts behind every order on one engine and before them on the other, and either would
 # have the one kind wait for as long as there is enough of the other.
@@ -35,6 +36,7 @@ _unsent_of_products = (
     select(_events.c.id, _events.c.type, _events.c.payload)
     .where(_events.c.sent_at.is_(None), _events.c.order_id.is_(None))
     .order_by(_events.c.created_at, _events.c.id)
+    .execution_options(query="outbox.unsent_of_products")
 )
 
 
