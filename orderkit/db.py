@@ -39,6 +39,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
+from orderkit import slow_queries
 from orderkit.errors import ConfigurationError
 from orderkit.settings import Settings
 
@@ -198,8 +199,14 @@ def _sqlite_engine(settings: Settings) -> Engine:
         hide_parameters=True,
         pool_size=settings.db_pool_size,
         pool_timeout=settings.db_timeout,
-        connect_args={"timeout": settings.db_timeout, "check_same_thread": False},
+        connect_args={
+            "timeout": settings.db_timeout,
+            "check_same_thread": False,
+            **({"factory": slow_queries.WatchedConnection} if settings.slow_query else {}),
+        },
     )
+    if settings.slow_query:
+        slow_queries.watch(engine, settings.slow_query)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
@@ -244,6 +251,8 @@ def _postgresql_engine(settings: Settings, planning: Mapping[str, str]) -> Engin
             "application_name": "orderkit",
         },
     )
+    if settings.slow_query:
+        slow_queries.watch(engine, settings.slow_query)
     event.listen(engine, "handle_error", _told_safely, retval=True)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", lambda connection, record, _: _require_alive(engine.dialect, connection, record))

@@ -122,7 +122,8 @@ def claim(
         }
         for one in ordered
     ]
-    if insert_rows(connection, IdempotencyKey, rows, skip_existing=True, provided=provided) < len(rows):
+    inserted = insert_rows(connection, IdempotencyKey, rows, skip_existing=True, provided=provided, query="keys.claim")
+    if inserted < len(rows):
         return find(connection, [one.id for one in ordered])
     # All were free, as nearly always: what would be read is what was written.
     return {one.id: SimpleNamespace(**row, status_code=None, body=None) for one, row in zip(ordered, rows, strict=True)}

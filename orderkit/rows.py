@@ -78,8 +78,10 @@ class Writes:
     None may rest on what another of them writes, foreign keys apart, and no row may be updated twice.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, query: str | None = None) -> None:
+        """`query` is the name of what is sent."""
         self._connection = connection
+        self._query = query
         self._parts: list[tuple[_Shape, Sequence[Row], bool]] = []
 
     def add(self, shape: _Shape, rows: Sequence[Row], exact: bool) -> None:
@@ -88,7 +90,8 @@ class Writes:
     def send(self) -> Counter[str]:
         """Writes it all, and tells how many rows of each table were met. Raises StaleRows like `update_rows`."""
         parts, self._parts = self._parts, []
-        counts = _carry_out(self._connection, [(shape, rows) for shape, rows, _exact in parts]) if parts else []
+        both = [(shape, rows) for shape, rows, _exact in parts]
+        counts = _carry_out(self._connection, both, self._query) if parts else []
         met: Counter[str] = Counter()
         for (shape, rows, exact), count in zip(parts, counts, strict=True):
             if exact and count != len(rows):
@@ -104,19 +107,21 @@ def insert_rows(
     *,
     skip_existing: bool = False,
     provided: Provided | None = None,
+    query: str | None = None,
 ) -> int:
     """Inserts `rows`, all with the same columns, in the order given; with `skip_existing`, those whose key is free.
 
     With `provided`, those of which it holds; its columns come last in each of `rows`.
 
-    Answers how many went in. Given a Writes they go in when that is sent, and the answer is 0.
+    Answers how many went in. Given a Writes they go in when that is sent, and the answer is 0. `query` is the statement's
+    name, unless a Writes has one for all.
     """
     if not rows:
         return 0
     table = model.__table__  # type: ignore[attr-defined]
     columns = tuple(rows[0])[: -len(provided.columns)] if provided else tuple(rows[0])
     shape = _Shape(table, columns, skip_existing=skip_existing, provided=provided)
-    return _write(to, shape, rows, exact=not (skip_existing or provided))
+    return _write(to, shape, rows, exact=not (skip_existing or provided), query=query)
 
 
 def update_rows(
@@ -128,18 +133,19 @@ def update_rows(
     add: tuple[str, ...] = (),
     only_if: Mapping[str, tuple[str, ...] | None] | None = None,
     exact: bool = True,
+    query: str | None = None,
 ) -> int:
     """Updates one row for each of `rows`, found by its columns `by`; columns in `add` are added to instead of set.
 
     `only_if` guards every row by the texts that a column may hold now (`{"status": ("pending",)}`; None for NULL).
     Answers how many rows were met. Raises StaleRows if that is not every one of them, unless `exact` is off. Given a Writes,
-    all this comes to pass when that is sent, and the answer is 0.
+    all this comes to pass when that is sent, and the answer is 0. `query` is its name, as in `insert_rows`.
     """
     if not rows:
         return 0
     table = model.__table__  # type: ignore[attr-defined]
     shape = _Shape(table, tuple(rows[0]), by, add, tuple((only_if or {}).items()))
-    return _write(to, shape, rows, exact=exact)
+    return _write(to, shape, rows, exact=exact, query=query)
 
 
 def add_rows(to: Connection | Writes, model: type[Table], rows: Sequence[Row], *, by: tuple[str, ...]) -> int:
@@ -153,23 +159,30 @@ def add_rows(to: Connection | Writes, model: type[Table], rows: Sequence[Row], *
     return _write(to, _Shape(table, tuple(rows[0]), upsert=by), rows, exact=True)
 
 
-def _write(to: Connection | Writes, shape: _Shape, rows: Sequence[Row], *, exact: bool) -> int:
+def _write(
+    to: Connection | Writes, shape: _Shape, rows: Sequence[Row], *, exact: bool, query: str | None = None
+) -> int:
     if isinstance(to, Writes):
         to.add(shape, rows, exact)
         return 0
-    alone = Writes(to)
+    alone = Writes(to, query)
     alone.add(shape, rows, exact)
     return alone.send()[shape.table.name]
 
 
-def _carry_out(connection: Connection, parts: Sequence[tuple[_Shape, Sequence[Row]]]) -> Sequence[int]:
+def _carry_out(
+    connection: Connection, parts: Sequence[tuple[_Shape, Sequence[Row]]], query: str | None
+) -> Sequence[int]:
     """How many rows each part met."""
+    named = {"query": query} if query else None
     if connection.dialect.name != "postgresql":
         return [
-            connection.execute(_sqlite_statement(shape), _sqlite_rows(shape, rows)).rowcount for shape, rows in parts
+            connection.execute(_sqlite_statement(shape), _sqlite_rows(shape, rows), execution_options=named).rowcount
+            for shape, rows in parts
         ]
     arrays = tuple(array for shape, rows in parts for array in _arrays(shape, rows))
-    found = connection.exec_driver_sql(_pg_statement(tuple(shape for shape, _rows in parts)), arrays)
+    statement = _pg_statement(tuple(shape for shape, _rows in parts))
+    found = connection.exec_driver_sql(statement, arrays, execution_options=named)
     return [found.rowcount] if len(parts) == 1 else found.one()
 
 
