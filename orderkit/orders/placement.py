@@ -192,7 +192,7 @@ class Placement:
             order = _pending(one, quote, numbers.of(one.order_id), at)
             outcomes[one.order_id] = order
             placed.append((one, order))
-        writes = Writes(connection)
+        writes = Writes(connection, "orders.place")
         _write(writes, placed, at, self._lease)
         stock.change(writes, {sku: left[sku] - product.stock for sku, product in products.items()})
         outbox.record(writes, low_stock.crossed(products, left), at=at)

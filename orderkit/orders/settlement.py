@@ -81,7 +81,7 @@ class Settlement:
         snapshot.load_lines(
             connection, [orders[one.order_id] for one in members if one.answer and one.order_id in orders]
         )
-        writes = Writes(connection)
+        writes = Writes(connection, "orders.settle")
         work.gather(writes, at)
         answers = {
             order.key: one.answer(order) for one in members if one.answer and (order := orders.get(one.order_id))
