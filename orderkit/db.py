@@ -125,12 +125,17 @@ class Table(SQLModel):
 class Database:
     """An engine and the transactions on it. Made once a process; call `dispose()` at its end and after a fork."""
 
-    def __init__(self, settings: Settings, *, by_key: bool = False) -> None:
-        """With `by_key`, for statements that find every row by a key: PostgreSQL plans each of them once a connection."""
-        self.url = make_url(settings.resolved_database_url)
+    def __init__(self, settings: Settings, *, by_key: bool = False, url: str | None = None) -> None:
+        """With `by_key`, for statements that find every row by a key: PostgreSQL plans each of them once a connection.
+
+        `url` is that of another database than the one of the settings, such as the replica.
+        """
+        self.url = make_url(url or settings.resolved_database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         planning = PLANNED_ONCE if by_key else PLANNED_EACH_TIME
-        self.engine = _sqlite_engine(settings) if self.is_sqlite else _postgresql_engine(settings, planning)
+        self.engine = (
+            _sqlite_engine(settings, self.url) if self.is_sqlite else _postgresql_engine(settings, self.url, planning)
+        )
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE") if self.is_sqlite else self.engine
         self._snapshots = self.engine.execution_options(**({} if self.is_sqlite else SNAPSHOT))
         # SQLite's own waiting sleeps up to 100 ms between tries; threads of one process queue here instead.
@@ -182,8 +187,7 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_engine(settings: Settings) -> Engine:
-    url = make_url(settings.resolved_database_url)
+def _sqlite_engine(settings: Settings, url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -227,7 +231,7 @@ def _sqlite_engine(settings: Settings) -> Engine:
     return engine
 
 
-def _postgresql_engine(settings: Settings, planning: Mapping[str, str]) -> Engine:
+def _postgresql_engine(settings: Settings, url: URL, planning: Mapping[str, str]) -> Engine:
     timeout_ms = int(settings.db_timeout * 1000)
     options = {
         "timezone": "UTC",
@@ -239,7 +243,7 @@ def _postgresql_engine(settings: Settings, planning: Mapping[str, str]) -> Engin
         **planning,
     }
     engine = create_engine(
-        settings.resolved_database_url,
+        url,
         hide_parameters=True,
         pool_size=settings.db_pool_size,
         max_overflow=0,

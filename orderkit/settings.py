@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, AfterValidator(lambda url: url and _database_url(url))] = Field(
         None, description="PostgreSQL or SQLite URL. Unset: SQLite in ORDERKIT_HOME."
     )
+    replica_url: Annotated[str | None, AfterValidator(lambda url: url and _database_url(url))] = Field(
+        None, description="A standby of the database that reports are read from. Unset: the database itself."
+    )
     redis_url: Annotated[str | None, _url("redis", "rediss", "unix")] = Field(
         None,
         description="Redis for the task queue and the counts of requests and failed logins. Unset: a SQLite file in "

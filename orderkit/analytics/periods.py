@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard
 from zoneinfo import ZoneInfo, available_timezones
 
 Grain = Literal["month", "day", "hour", "quarter"]
@@ -231,7 +231,7 @@ def _joined(spans: Iterator[Span]) -> list[Span]:
     return found
 
 
-def _is_day(bound: Bound) -> bool:
+def _is_day(bound: Bound) -> TypeGuard[date]:
     return isinstance(bound, date) and not isinstance(bound, datetime)
 
 
