@@ -21,6 +21,7 @@ import psycopg
 import psycopg.errors
 from sqlalchemy import (
     JSON,
+    URL,
     BigInteger,
     Connection,
     DateTime,
