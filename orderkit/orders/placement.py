@@ -221,11 +221,7 @@ def _expired(connection: Connection, refused: Sequence[PlaceOrder]) -> dict[UUID
     of_keys = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), [one.key for one in refused])
     rows = connection.execute(select(_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key).where(of_keys))
     made = {KeyId(row.user_id, row.idempotency_key): row.id for row in rows}
-    return {
-        one.order_id: idempotency.expired(location(made[one.key]))
-        for one in refused
-        if one.key in made
-    }
+    return {one.order_id: idempotency.expired(location(made[one.key])) for one in refused if one.key in made}
 
 
 def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -> OrderSnapshot:
@@ -249,6 +245,7 @@ def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -
         refunded=0,
         number=number,
         metadata=one.metadata,
+        country=one.shipping_address["country"] if one.shipping_address else None,
         items=quote.lines,
     )
 
@@ -278,6 +275,7 @@ def write_orders(to: Connection | Writes, orders: Sequence[OrderSnapshot]) -> No
                 "currency": order.currency,
                 "total": order.total,
                 "shipping_address": order.shipping_address,
+                "country": order.country,
                 "note": order.note,
                 "number": order.number,
                 "staff_note": order.staff_note,

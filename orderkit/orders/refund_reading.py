@@ -33,8 +33,7 @@ def position(refund: OrderRefund) -> Position:
 
 def page(connection: Connection, order_id: UUID, *, limit: int, after: Position | None = None) -> Sequence[OrderRefund]:
     """At most `limit` refunds of an order, newest first, after `after`. Rides ix_refunds_payment_id."""
-    of_order = select(_payments.c.id).where(_payments.c.order_id == order_id)
-    payment_id = connection.execute(of_order.execution_options(query="payments.of_order")).scalar()
+    payment_id = select(_payments.c.id).where(_payments.c.order_id == order_id).scalar_subquery()
     query = select(_refunds).where(_refunds.c.payment_id == payment_id)
     query = query.order_by(_refunds.c.created_at.desc(), _refunds.c.id.desc()).limit(limit)
     if after is not None:

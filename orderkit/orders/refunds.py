@@ -19,11 +19,12 @@ from typing import Any
 from uuid import UUID
 
 from loguru import logger
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from orderkit import money, retry
 from orderkit.clock import now
 from orderkit.errors import Conflict, Invalid, NotFound
+from orderkit.events import types
 from orderkit.ids import new_id
 from orderkit.orders import changes, refund_lines, snapshot
 from orderkit.orders.changes import Change
@@ -268,20 +269,18 @@ def _decide(
 
 
 def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, already: dict[int, int], at: datetime) -> None:
-    """Puts goods back, and ends an order whose money has all gone back.
+    """Tells of the money, puts goods back, and ends an order whose money has all gone back.
 
     A cancelled order stays so, and its goods came back with the cancel. Goods of an order that never left, because it ends
     while it is merely paid, all come back.
     """
+    what = f"refund of {money.to_text(row.amount, row.currency)} paid back"
+    told = types.refund_part(row.id, row.amount, row.created_at)
+    changes.edit(connection, order, {}, what, at=at, event=types.ORDER_REFUND_SUCCEEDED, more=told)
     if order.status == OrderStatus.CANCELLED:
         return
     before = order.status
-    given = connection.execute(
-        select(func.sum(_refunds.c.amount)).where(
-            _refunds.c.payment_id == order.payment_id, _refunds.c.status == RefundStatus.SUCCEEDED.value
-        )
-    ).scalar_one()
-    whole = int(given) == order.total
+    whole = sum(amount for _at, amount in succeeded(connection, order)) == order.total
     if whole and OrderStatus.REFUNDED in TRANSITIONS[OrderStatus(before)]:
         changes.apply(connection, [Change(order, OrderStatus.REFUNDED, row.reason, row.actor_id)], at=at)
     if whole and before == OrderStatus.PAID:
@@ -291,6 +290,14 @@ def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, already: 
     else:
         return
     refund_lines.put_back(connection, order, goods, already, refund_id=row.id, author_id=row.actor_id, at=at)
+
+
+def succeeded(connection: Connection, order: OrderSnapshot) -> list[tuple[datetime, int]]:
+    """The refunds of an order that went back: when each was asked for, and its amount in minor units."""
+    of_order = select(_refunds.c.created_at, _refunds.c.amount).where(
+        _refunds.c.payment_id == order.payment_id, _refunds.c.status == RefundStatus.SUCCEEDED.value
+    )
+    return [(row.created_at, row.amount) for row in connection.execute(of_order.order_by(_refunds.c.created_at))]
 
 
 def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Attempt]]) -> None:

@@ -46,6 +46,7 @@ class OrderSnapshot:
     number: int | None = None
     staff_note: str | None = None
     metadata: dict[str, str] | None = None
+    country: str | None = None
     items: tuple[PricedLine, ...] | None = None
 
     @property
