@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 def get(connection: Connection, user_id: UUID) -> Account:
     """Raises NotFound for one who is deleted too."""
-    row = connection.execute(_there().where(_users.c.id == user_id).execution_options(query="users.get")).one_or_none()
+    row = connection.execute(_by_id(user_id)).one_or_none()
     if row is None:
         raise NotFound(f"there is no user {user_id}")
     return _account(row)
@@ -81,7 +81,7 @@ def page(connection: Connection, *, limit: int, q: str = "", after: Position | N
     Those whose address does come first, by address; then the others, by name. Whoever fits both is there once.
     """
     if (user_id := _whole_id(q)) is not None:
-        row = connection.execute(_there().where(_users.c.id == user_id)).one_or_none()
+        row = connection.execute(_by_id(user_id)).one_or_none()
         return Found([] if row is None else [_account(row)], None)
     found: list[Account] = []
     if after is None or after.by == "email":
@@ -143,6 +143,10 @@ def by_name(prefix: str, after: Position | None = None) -> Select[Any]:
     query = _there().add_columns(name).where(name < prefix + _LAST).order_by(name, _users.c.id)
     query = query.execution_options(query="users.by_name_prefix")
     return query.where(name >= prefix if after is None else key > (after.key, after.id))
+
+
+def _by_id(user_id: UUID) -> Select[Any]:
+    return _there().where(_users.c.id == user_id).execution_options(query="users.get")
 
 
 def _there() -> Select[Any]:
