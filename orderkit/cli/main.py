@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "users": ("users", "Make, find, ban and delete accounts, and give them roles."),
     "roles": ("roles", "See and change what each role may do, and see who changed it."),
     "keys": ("keys", "Replace the keys that sign access tokens."),
+    "explain": ("explain", "Show which index serves each query, and what it would cost without."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
     "version": ("version", "Print the version."),

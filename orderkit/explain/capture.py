@@ -28,7 +28,7 @@ class Captured:
         return not _READS.match(self.statement) or _LOCKS.search(self.statement) is not None
 
 
-class _Caught(Exception):  # noqa: N818 - it is no error
+class _Caught(Exception):
     def __init__(self, captured: Captured) -> None:
         self.captured = captured
 

@@ -26,7 +26,7 @@ DUE = {
 }
 """Kinds of rows that the worker finds due: what they are, the index they are found by, and that by which they are stamped."""
 
-STORY = {
+STORY: dict[str, tuple[str, str | tuple[str, ...]]] = {
     "timeline.payment_attempts": ("what was asked of the provider", "ix_payment_attempts_payment_id"),
     "timeline.fulfillment_attempts": (
         "what was asked of the carrier",

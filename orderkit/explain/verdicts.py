@@ -114,7 +114,7 @@ def _but(names: Sequence[str], these: Sequence[str]) -> list[str]:
 
 
 _SIZES = """
-SELECT i.relname, pg_relation_size(t.oid) / current_setting('block_size')::integer
+SELECT i.relname AS name, pg_relation_size(t.oid) / current_setting('block_size')::integer AS pages
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
 WHERE x.indisvalid AND t.relnamespace = current_schema()::regnamespace
 """
@@ -123,7 +123,7 @@ WHERE x.indisvalid AND t.relnamespace = current_schema()::regnamespace
 def _there(connection: Connection) -> Mapping[str, float]:
     """Every index there is, with the pages that its table has. SQLite asks nobody how large a table is: all are."""
     if connection.dialect.name != "sqlite":
-        return {name: pages for name, pages in connection.execute(text(_SIZES))}
+        return {row.name: row.pages for row in connection.execute(text(_SIZES))}
     rows = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'index'")).scalars().all()
     names = plans.constraint_names(connection.connection.dbapi_connection)
     return {names.get(name, name): math.inf for name in rows}
