@@ -27,6 +27,10 @@ class Asked:
     tz: str
     currency: str | None
 
+    def told(self) -> dict[str, str | None]:
+        """The same as texts."""
+        return {"from": told(self.range.start), "to": told(self.range.end), "tz": self.tz, "currency": self.currency}
+
 
 def asked(
     start: str | None = None,

@@ -8,7 +8,7 @@ is midnight. Nothing here knows a database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
@@ -79,7 +79,14 @@ class Range:
 
     def spans(self, within: Span) -> list[Span]:
         """The instants of the range, as far as they lie `within`: one span, but where a day is in two."""
-        return _joined(Span(one.start, one.end) for one in self._days(within))
+        start, end = max(within.start, _earliest(self.start)), min(within.end, _latest(self.end))
+        if end - start <= 4 * _MARGIN:
+            return _joined(Span(one.start, one.end) for one in self._days(within))
+        # Only near its bounds is a day in question: who asks for all that was before 2030 waits for no day of the year 3.
+        inner = Span(start + 2 * _MARGIN, end - 2 * _MARGIN)
+        near = [self._days(Span(start, inner.start)), self._days(Span(inner.end, end))]
+        first, last = ([Span(one.start, one.end) for one in days] for days in near)
+        return _joined([*first, inner, *last])
 
     def pieces(self, within: Span, by: By) -> list[Piece]:
         """The same, cut into local days or months. What belongs together is one piece if nothing lies between."""
@@ -221,7 +228,7 @@ def _offset(in_zone: tzinfo, at: datetime) -> timedelta:
     return at.astimezone(in_zone).utcoffset() or timedelta(0)
 
 
-def _joined(spans: Iterator[Span]) -> list[Span]:
+def _joined(spans: Iterable[Span]) -> list[Span]:
     found: list[Span] = []
     for one in spans:
         if found and found[-1].end == one.start:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderkit.analytics import periods
 from orderkit.analytics.periods import (
     FIRST,
     LAST,
@@ -156,6 +157,19 @@ def test_without_bounds_a_range_is_all_there_is() -> None:
     assert Range(None, date(1, 1, 1), zone("Asia/Tokyo")).spans(within) == []
     assert Range(date(9999, 12, 31), None, zone("America/Adak")).spans(within) == []
     assert Range(date(1, 1, 1), date(9999, 12, 31), zone("Asia/Tokyo")).spans(within) == [within]
+
+
+def test_a_range_with_one_bound_looks_only_at_the_days_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[datetime] = []
+    offset = periods._offset
+
+    def counted(in_zone: ZoneInfo, at: datetime) -> timedelta:
+        looked.append(at)
+        return offset(in_zone, at)
+
+    monkeypatch.setattr(periods, "_offset", counted)
+    assert Range(date(2026, 1, 1), None, zone("Asia/Tokyo")).spans(EVER) == [Span(utc(2025, 12, 31, 15), LAST)]
+    assert len(looked) < 100
 
 
 def test_bounds_may_be_instants_and_cut_days() -> None:

@@ -66,9 +66,8 @@ def users(books: Books, asked: Asked, *, limit: int, after: Place | None = None)
     known = select(_users.c.id, _users.c.email).where(
         any_of(books.connection, _users.c.id, ids), _users.c.deleted_at.is_(None)
     )
-    emails: dict[UUID, str] = (
-        dict(books.connection.execute(known.execution_options(query="reports.emails")).tuples()) if ids else {}
-    )
+    rows = books.connection.execute(known.execution_options(query="reports.emails")) if ids else ()
+    emails: dict[UUID, str] = {row.id: row.email for row in rows}
     return [
         Buyer(user_id, emails.get(user_id), group.currency, tally)
         for user_id, (group, tally) in zip(ids, ranked, strict=True)
@@ -80,9 +79,8 @@ def products(books: Books, asked: Asked, by: By, *, limit: int, after: Place | N
     ranked = _ranked(books, "product", asked, by, limit, after)
     skus = [group.key for group, _tally in ranked]
     known = select(_products.c.sku, _products.c.name).where(any_of(books.connection, _products.c.sku, skus))
-    names: dict[str, str] = (
-        dict(books.connection.execute(known.execution_options(query="reports.names")).tuples()) if skus else {}
-    )
+    rows = books.connection.execute(known.execution_options(query="reports.names")) if skus else ()
+    names: dict[str, str] = {row.sku: row.name for row in rows}
     return [Seller(group.key, names[group.key], tally.pieces, tally.gross, group.currency) for group, tally in ranked]
 
 
