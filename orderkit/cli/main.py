@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("import_", "Bring in what happened elsewhere."),
     "orders": ("orders", "Find orders and look after them."),
     "dead-letters": ("dead_letters", "See, retry and discard what could not be shipped."),
+    "report": ("report", "See what was sold, to whom, and what became of the orders."),
     "stock": ("stock", "See what is left and why, and record receipts and adjustments."),
     "users": ("users", "Make, find, ban and delete accounts, and give them roles."),
     "roles": ("roles", "See and change what each role may do, and see who changed it."),
