@@ -113,8 +113,9 @@ def explain(database: Database, settings: Settings, queries: Sequence[Query], *,
     with progress("queries", len(queries) * (1 + analyze)) if many else nullcontext(lambda _: None) as each:
         found = verdicts.explain(database, settings, queries, each=each)
         executed: dict[str, Plan] = {}
-        for query in queries if analyze else ():
-            _captured, executed[query.name] = running.analyzed(database, settings, query)
+        for one in found if analyze else ():
+            if one.verdict != verdicts.NOT_ASKED:
+                _captured, executed[one.query.name] = running.analyzed(database, settings, one.query)
             each(1)
     return Verdicts(found, executed, "SQLite" if database.is_sqlite else "PostgreSQL")
 
@@ -164,20 +165,22 @@ def _title(query: Query) -> Text:
 
 def _short(one: Explained) -> list[Any]:
     names = ", ".join(one.query.indexes(one.engine))
-    lines: list[Any] = [_mark(one) + Text.assemble((one.query.name, "bold"), "  ", (names, "cyan"))]
+    lines: list[Any] = [Text.assemble(_mark(one), (one.query.name, "bold"), "  ", (names, "cyan"))]
     lines.append(Padding(Text(one.query.purpose, "dim"), (0, 0, 0, 2)))
-    if not one.holds:
-        lines.append(Padding(Text(one.verdict, "red"), (0, 0, 0, 2)))
+    if one.verdict != verdicts.OK:
+        lines.append(Padding(Text(one.verdict, "dim" if one.holds else "red"), (0, 0, 0, 2)))
     return lines
 
 
 def _whole(one: Explained, executed: Plan | None) -> list[Any]:
-    lines: list[Any] = [_mark(one) + _title(one.query)]
+    lines: list[Any] = [Text.assemble(_mark(one), _title(one.query))]
     for name in one.query.indexes(one.engine):
         lines.append(Padding(Text.assemble((name, "cyan"), "  ", (indexes.text(name), "dim")), (0, 0, 0, 2)))
-    if not one.holds:
-        lines.append(Padding(Text(one.verdict, "bold red"), (0, 0, 0, 2)))
-    lines.append(Padding(_tree(executed or one.plan), (0, 0, 0, 2)))
+    if one.verdict != verdicts.OK:
+        lines.append(Padding(Text(one.verdict, "dim" if one.holds else "bold red"), (0, 0, 0, 2)))
+    lines.append(
+        Padding(_tree(one.plan, "planned, by index") if executed is None else _tree(executed, "executed"), (0, 0, 0, 2))
+    )
     if executed is not None:
         lines.append(Padding(Text(_took(executed), "bold"), (0, 0, 0, 2)))
     return [*lines, Text()]
@@ -190,8 +193,8 @@ def _took(plan: Plan) -> str:
     return "took " + ", ".join(said) + ", and was rolled back" if said else "was not executed"
 
 
-def _tree(plan: Plan) -> Tree:
-    tree = Tree("plan", style="dim", guide_style="dim")
+def _tree(plan: Plan, root: str) -> Tree:
+    tree = Tree(Text(root, "dim"), guide_style="dim")
     for step in plan.top:
         _grow(tree, step)
     return tree

@@ -9,11 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
+from orderkit.errors import OrderkitError
 from orderkit.explain.query import Bench, Query
 from orderkit.settings import Settings
 
 _LOCKS = re.compile(r"\s+FOR (NO KEY )?(UPDATE|SHARE)( OF \w+)?( SKIP LOCKED)?")
-_READS = re.compile(r"\s*SELECT\b")
+_READS = re.compile(r"\s*(SELECT|WITH)\b")
+_WRITES = re.compile(r"\b(INSERT\s+INTO|UPDATE\s+\w+(\s+AS\s+\w+)?\s+SET|DELETE\s+FROM)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,11 @@ class Captured:
 
     @property
     def writes(self) -> bool:
-        return not _READS.match(self.statement) or _LOCKS.search(self.statement) is not None
+        return not _only_reads(self.statement) or _LOCKS.search(self.statement) is not None
+
+
+class NotAsked(LookupError):
+    """There was nothing to ask about: the function of a query ended before it came to it."""
 
 
 class _Caught(Exception):
@@ -36,7 +42,7 @@ class _Caught(Exception):
 def capture(connection: Connection, query: Query, settings: Settings) -> Captured:
     """The statement of `query`, which is not executed. What its function reads before is read, without locks.
 
-    Raises LookupError if the function never came to it, or would have written something before.
+    Raises NotAsked if the function never came to it, and LookupError if it would have written something before.
     """
     with_name = _watcher(query.name)
     event.listen(connection, "before_cursor_execute", with_name, retval=True)
@@ -44,9 +50,15 @@ def capture(connection: Connection, query: Query, settings: Settings) -> Capture
         query.act(Bench(connection, settings))
     except _Caught as caught:
         return caught.captured
+    except OrderkitError:
+        pass  # such as that there is no such row
     finally:
         event.remove(connection, "before_cursor_execute", with_name)
-    raise LookupError(f"{query.name}: no statement of that name was about to be executed")
+    raise NotAsked(f"{query.name}: no statement of that name was about to be executed")
+
+
+def _only_reads(statement: str) -> bool:
+    return _READS.match(statement) is not None and not _WRITES.search(statement)
 
 
 def _watcher(name: str) -> Callable[..., tuple[str, Any]]:
@@ -55,7 +67,7 @@ def _watcher(name: str) -> Callable[..., tuple[str, Any]]:
     ) -> tuple[str, Any]:
         if context.execution_options.get("query") == name:
             raise _Caught(Captured(statement, parameters[0] if many else parameters))
-        if not _READS.match(statement):
+        if not _only_reads(statement):
             raise LookupError(f"{name}: another statement, which writes, comes before it: {statement[:80]}")
         return _LOCKS.sub("", statement), parameters
 

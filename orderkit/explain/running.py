@@ -178,7 +178,8 @@ def _driver(connection: Connection) -> Any:
 @contextmanager
 def _copy(database: Database, tell: Tell) -> Iterator[sqlite3.Connection]:
     """A copy of the database, on disk but without a name: nobody else sees it, and it cannot be left behind."""
-    copy = sqlite3.connect("", isolation_level=None)
+    # Without a cache of statements, which would tell the plan of before.
+    copy = sqlite3.connect("", isolation_level=None, cached_statements=0)
     try:
         with database.reading() as session:
             _driver(session.connection()).backup(

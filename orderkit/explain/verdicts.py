@@ -12,12 +12,13 @@ from sqlalchemy import Connection, text
 
 from orderkit.db import Database
 from orderkit.explain import plans
-from orderkit.explain.capture import Captured, capture
+from orderkit.explain.capture import Captured, NotAsked, capture
 from orderkit.explain.plans import Plan
 from orderkit.explain.query import Query
 from orderkit.settings import Settings
 
 OK = "ok"
+NOT_ASKED = "nothing to ask about yet"
 SMALL_PAGES = 32
 """Of a table of so few pages, of 8 KiB, PostgreSQL reads any index as soon as another."""
 _NOT_BY_INDEX = ("seqscan", "hashjoin", "mergejoin", "sort")
@@ -25,7 +26,10 @@ _NOT_BY_INDEX = ("seqscan", "hashjoin", "mergejoin", "sort")
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A query, its statement and its plan. `verdict` is "ok", or what is wrong with the plan."""
+    """A query, its statement and its plan. `verdict` is "ok", or what is wrong with the plan.
+
+    An empty shop has some questions that are not asked in it; they have no plan, and hold.
+    """
 
     query: Query
     engine: str
@@ -35,7 +39,7 @@ class Explained:
 
     @property
     def holds(self) -> bool:
-        return self.verdict == OK
+        return self.verdict in (OK, NOT_ASKED)
 
     def told(self) -> Mapping[str, Any]:
         """As `--json` prints it."""
@@ -79,7 +83,10 @@ def examining(database: Database) -> Iterator[Connection]:
 
 
 def _explained(connection: Connection, settings: Settings, query: Query) -> Explained:
-    captured = capture(connection, query, settings)
+    try:
+        captured = capture(connection, query, settings)
+    except NotAsked:
+        return Explained(query, connection.dialect.name, Captured("", ()), Plan(()), NOT_ASKED)
     plan = planned(connection, captured)
     return Explained(query, connection.dialect.name, captured, plan, verdict(connection, query, plan))
 
