@@ -58,9 +58,9 @@ def send_to(
         )
     if address == order.shipping_address:
         return
-    values = {"shipping_address": address, "country": address["country"]}
+    values = {"shipping_address": address, "country": address.get("country")}
     more: dict[str, Any] = {}
-    if order.payment_status == PaymentStatus.CAPTURED and order.country != address["country"]:
+    if order.payment_status == PaymentStatus.CAPTURED and order.country != address.get("country"):
         more = types.sent_elsewhere_part(order.country, refunds.succeeded(connection, order))
     changes.edit(
         connection, order, values, ADDRESS_CHANGED, actor_id=actor_id, request_id=request_id, at=now(), more=more

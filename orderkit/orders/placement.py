@@ -245,7 +245,7 @@ def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -
         refunded=0,
         number=number,
         metadata=one.metadata,
-        country=one.shipping_address["country"] if one.shipping_address else None,
+        country=one.shipping_address.get("country") if one.shipping_address else None,
         items=quote.lines,
     )
 

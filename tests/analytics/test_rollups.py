@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -21,7 +23,7 @@ from orderkit.analytics.rollups import COLUMNS, Key
 from orderkit.db import Database
 from orderkit.errors import Conflict
 from orderkit.money import MAX_AMOUNT
-from orderkit.orders import seeding
+from orderkit.orders import importing, seeding
 from orderkit.orders.seeding import History
 from orderkit.settings import Settings
 from orderkit.worker import relay as relaying
@@ -33,6 +35,7 @@ pytestmark = pytest.mark.integration
 
 AT = datetime(2026, 3, 1, 10, 44, 59, 999999, tzinfo=UTC)
 USER = UUID(int=7)
+SAMPLE = Path(__file__).parents[1] / "orders" / "data" / "online-retail-sample.csv"
 EVER = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -232,6 +235,22 @@ def test_a_seeded_history_is_added_up_when_it_is_written(database: Database) -> 
     assert orders["GB"] > 100
     assert len(orders) > 3
     assert "" not in orders
+
+
+def test_an_imported_file_is_added_up_by_its_countries_and_days(database: Database) -> None:
+    plan = importing.load(SAMPLE)
+    for _ in range(2):
+        result = importing.execute(database, plan, after=rollups.add_past)
+    assert_right(database)
+    sums = known(database, *EVER, "day")
+    gross = {key: row[1] for (kind, _currency, key), row in sums.items() if kind == "country"}
+    assert gross == result.gross_by_country
+    assert len(gross) > 1
+    days: Counter[str] = Counter()  # London's winter, whose days are those of UTC
+    for key, row in rows(database).items():
+        if key[:2] == ("total", "day") and row[1]:
+            days[key.bucket.date().isoformat()] += row[1]
+    assert days == result.gross_by_day
 
 
 def test_past_orders_that_cannot_be_added_up_are_not_written(trade: Trade, monkeypatch: pytest.MonkeyPatch) -> None:
