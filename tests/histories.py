@@ -294,7 +294,7 @@ def within(start: date | datetime | None, end: date | datetime | None, zone: Zon
     def fits(at: datetime) -> bool:
         local = at.astimezone(zone).date()
         here = [at if isinstance(bound, datetime) else local for bound in (start, end)]
-        return (start is None or here[0] >= start) and (end is None or here[1] < end)  # type: ignore[operator]
+        return (start is None or here[0] >= start) and (end is None or here[1] < end)
 
     return fits
 
