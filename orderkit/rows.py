@@ -23,6 +23,7 @@ from sqlalchemy import (
     Integer,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     cast,
@@ -219,7 +220,10 @@ def pairs_of(
 ) -> ColumnElement[bool]:
     """`(a, b) IN pairs`, on PostgreSQL as two array literals; either way it rides an index on both columns."""
     if connection.dialect.name != "postgresql":
-        return tuple_(*columns).in_([tuple(pair) for pair in pairs])
+        # By pairs alone SQLite looks through the whole table; by their first halves it walks the index.
+        return and_(
+            columns[0].in_({first for first, _second in pairs}), tuple_(*columns).in_([tuple(one) for one in pairs])
+        )
     literals = []
     for place, column in enumerate(columns):
         _kind, encode = _form(column.type)
