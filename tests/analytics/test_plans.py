@@ -45,8 +45,9 @@ def overheard(connection: Connection) -> Iterator[list[tuple[str | None, str, An
 def test_no_report_looks_through_a_table(database: Database, rng: random.Random) -> None:
     history = histories.make(database, rng, start=datetime(2025, 1, 1, tzinfo=UTC), days=400, orders=120)
     asked = asking.asked("2025-01-15", "2025-11-03T04:05:06Z", "Asia/Kathmandu")
-    with database.transaction() as session:
-        analyze(session, *GROWING)
+    if not database.is_sqlite:  # which takes a table for a big one as long as nobody has told it otherwise
+        with database.transaction() as session:
+            analyze(session, *GROWING)
     with database.snapshot() as session:
         connection = session.connection()
         is_sqlite = connection.dialect.name == "sqlite"
