@@ -224,7 +224,7 @@ def _engine(name: str, within: Path) -> Iterator[Engine]:
 
 def main() -> int:
     chosen = _arguments()
-    costs: dict[str, dict[str, float]] = {}
+    costs = _of_others(chosen)
     for engine_name in chosen.engines:
         with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
             within = until_done.enter_context(stack.folder())
@@ -241,17 +241,25 @@ def main() -> int:
                     costs.setdefault(name, {})[engine_name] = share
             finally:
                 database.dispose()
-    if chosen.output is not None:
-        told = {"measured_by": "python -m loadtests.index_costs", "costs": dict(sorted(costs.items()))}
-        chosen.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    told = {"measured_by": "python -m loadtests.index_costs", "costs": dict(sorted(costs.items()))}
+    chosen.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _of_others(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """What was measured before of engines that are not measured now."""
+    if not chosen.output.exists():
+        return {}
+    before: dict[str, dict[str, float]] = json.loads(chosen.output.read_text(encoding="utf-8"))["costs"]
+    kept = {name: {one: share for one, share in of.items() if one not in chosen.engines} for name, of in before.items()}
+    return {name: of for name, of in kept.items() if of and name in indexes.all_indexes()}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.index_costs", description=__doc__.splitlines()[0])
     parser.add_argument("--there", type=int, default=10_000, metavar="N", help="orders that are there (10,000)")
-    parser.add_argument("--orders", type=int, default=1_000, metavar="N", help="orders of a round (1,000)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="pairs of rounds for each index (5)")
+    parser.add_argument("--orders", type=int, default=500, metavar="N", help="orders of a round (500)")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="pairs of rounds for each index (15)")
     parser.add_argument("--engines", type=lambda given: given.split(","), default=["postgresql", "sqlite"])
     parser.add_argument("--output", "-o", type=Path, default=FILE, help="where to write it")
     return parser.parse_args()

@@ -28,10 +28,10 @@ HEAD = """\
 # Why each index exists
 
 Every index serves queries of the catalog (`orderkit explain`), or is a rule: that something is there once. Each is written
-again and again, so each has a price. *Cost* is how much longer it takes to write orders with their lines, payments,
-history, events and parcels, one order a transaction, than it takes without that index; measured by
-`python -m loadtests.index_costs`, a percent or two either way. The same text is each index's comment in PostgreSQL
-(`\\\\di+`).
+again and again, so each has a price. *Cost* is how much more CPU time it takes to write orders with their lines, payments,
+history, events and parcels than it takes without that index; measured by `python -m loadtests.index_costs`, a few percent
+either way: on SQLite it counts the time of Python too, so that much is noise. The same text is each index's comment in PostgreSQL
+(`\\di+`).
 
 Written by: `orderkit explain --docs > docs/indexes.md`
 """

@@ -43,7 +43,7 @@ def names(tree: ast.Module) -> Iterator[str | None]:
             given += node.args[1:2]
         if called in ("execution_options", "insert_rows", "update_rows", "Writes"):
             for one in given:
-                yield one.value if isinstance(one, ast.Constant) else None
+                yield str(one.value) if isinstance(one, ast.Constant) else None
 
 
 def at_sites() -> set[str]:
