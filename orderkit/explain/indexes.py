@@ -87,7 +87,7 @@ def text(name: str) -> str:
         columns = ", ".join(column.name for column in index.columns)
         said.append(f"A rule: {columns} is there once in {table.name}{_where(index)}.")
     elif where := _where(all_indexes()[name][1]):
-        said.append(f"Only of rows{where}, so it stays small.")
+        said.append(f"Only of rows{where}.")
     said.append(_price(name))
     return " ".join(said)
 
