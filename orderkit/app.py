@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from orderkit import __version__, http_client
+from orderkit.analytics.source import Source
 from orderkit.api import (
     access,
     accounts,
@@ -32,6 +33,7 @@ from orderkit.api import (
     problems,
     products,
     refunds,
+    reports,
     roles,
     tokens,
     users,
@@ -66,6 +68,7 @@ ROUTERS = (
     users.router,
     links.router,
     dead_letters.router,
+    reports.router,
     webhooks.router,
     roles.router,
     audit_log.router,
@@ -118,8 +121,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         breaker = Breaker("gateway", settings.breaker_failures, settings.breaker_open_for)
         checkout = Checkout(ordering, settings, gateway, breaker)
         issuing = Tokens(settings, lambda: signing_keys.load(database, settings.signing_key))
-        throttle = Throttle(settings)
-        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing, throttle)
+        throttle, reading = Throttle(settings), Source(settings, database)
+        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing, throttle, reading)
         with suppress(SQLAlchemyError):  # it is asked again each second
             await issuing.reload()
         reloading = asyncio.create_task(issuing.keep_current())
@@ -139,6 +142,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await throttle.close()
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
+            await run_in_threadpool(reading.close)
             await run_in_threadpool(ordering.dispose)
             await run_in_threadpool(database.dispose)
 

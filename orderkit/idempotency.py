@@ -135,7 +135,8 @@ def claim(
         }
         for one in ordered
     ]
-    if insert_rows(connection, IdempotencyKey, rows, skip_existing=True, provided=provided) < len(rows):
+    inserted = insert_rows(connection, IdempotencyKey, rows, skip_existing=True, provided=provided, query="keys.claim")
+    if inserted < len(rows):
         return find(connection, [one.id for one in ordered])
     # All were free, as nearly always: what would be read is what was written.
     return {one.id: SimpleNamespace(**row, status_code=None, body=None) for one, row in zip(ordered, rows, strict=True)}
@@ -144,7 +145,8 @@ def claim(
 def find(connection: Connection, ids: Sequence[KeyId]) -> dict[KeyId, Any]:
     """The rows of those keys that exist."""
     found = pairs_of(connection, (_table.c.user_id, _table.c.key), ids)
-    rows = {KeyId(row.user_id, row.key): row for row in connection.execute(select(_table).where(found))}
+    query = select(_table).where(found).execution_options(query="keys.find")
+    rows = {KeyId(row.user_id, row.key): row for row in connection.execute(query)}
     return {one: rows[one] for one in ids if one in rows}
 
 
@@ -219,7 +221,8 @@ def release(connection: Connection, ids: Collection[KeyId]) -> None:
     All in one statement: of a hundred buyers of the last piece, ninety-nine come here.
     """
     if ids:
-        connection.execute(delete(_table).where(pairs_of(connection, (_table.c.user_id, _table.c.key), ids)))
+        these = delete(_table).where(pairs_of(connection, (_table.c.user_id, _table.c.key), ids))
+        connection.execute(these.execution_options(query="keys.release"))
 
 
 def store(to: Connection | Writes, answers: Mapping[KeyId, Answer]) -> None:
@@ -239,15 +242,17 @@ def stored(connection: Connection, answers: Mapping[KeyId, Answer]) -> dict[KeyI
 
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
     """Deletes at most `limit` keys claimed before then. What they made keeps (user, key) unique for ever."""
-    return _delete(connection, _table.c.created_at < before, _table.c.created_at, limit)
+    return _delete(connection, _table.c.created_at < before, _table.c.created_at, limit, "keys.forget")
 
 
 def forget_of(connection: Connection, user_id: UUID, *, limit: int = 1000) -> int:
     """Deletes at most `limit` keys of a user, of those that nobody is at work on."""
-    return _delete(connection, _table.c.user_id == user_id, _table.c.key, limit)
+    return _delete(connection, _table.c.user_id == user_id, _table.c.key, limit, "keys.forget_of_user")
 
 
-def _delete(connection: Connection, which: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> int:
+def _delete(
+    connection: Connection, which: ColumnElement[bool], order: ColumnElement[Any], limit: int, query: str
+) -> int:
     """Deletes the first of those keys, and waits for none: a key that is locked is left for the next time.
 
     Whoever settles holds keys and may wait for a user's row, which a deletion holds.
@@ -256,4 +261,5 @@ def _delete(connection: Connection, which: ColumnElement[bool], order: ColumnEle
     # A WITH, because PostgreSQL may run a plain subquery, and lock, more than once.
     free = select(*key).where(which).order_by(order).limit(limit).with_for_update(skip_locked=True).cte("free")
     these = delete(_table).where(tuple_(*key).in_(select(free.c.user_id, free.c.key)))
-    return len(connection.execute(these.returning(_table.c.key)).all())
+    deleted = these.returning(_table.c.key).execution_options(query=query)
+    return len(connection.execute(deleted).all())

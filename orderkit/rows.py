@@ -23,6 +23,7 @@ from sqlalchemy import (
     Integer,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     cast,
@@ -35,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-from orderkit.db import Table, UtcDateTime, aware
+from orderkit.db import BigSum, Table, UtcDateTime, aware
 
 Row = Mapping[str, Any]
 
@@ -69,6 +70,7 @@ class _Shape(NamedTuple):
     guard: Guard = ()
     skip_existing: bool = False
     provided: Provided | None = None
+    upsert: tuple[str, ...] = ()
 
 
 class Writes:
@@ -77,8 +79,10 @@ class Writes:
     None may rest on what another of them writes, foreign keys apart, and no row may be updated twice.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, query: str | None = None) -> None:
+        """`query` is the name of what is sent."""
         self._connection = connection
+        self._query = query
         self._parts: list[tuple[_Shape, Sequence[Row], bool]] = []
 
     def add(self, shape: _Shape, rows: Sequence[Row], exact: bool) -> None:
@@ -87,7 +91,8 @@ class Writes:
     def send(self) -> Counter[str]:
         """Writes it all, and tells how many rows of each table were met. Raises StaleRows like `update_rows`."""
         parts, self._parts = self._parts, []
-        counts = _carry_out(self._connection, [(shape, rows) for shape, rows, _exact in parts]) if parts else []
+        both = [(shape, rows) for shape, rows, _exact in parts]
+        counts = _carry_out(self._connection, both, self._query) if parts else []
         met: Counter[str] = Counter()
         for (shape, rows, exact), count in zip(parts, counts, strict=True):
             if exact and count != len(rows):
@@ -103,19 +108,21 @@ def insert_rows(
     *,
     skip_existing: bool = False,
     provided: Provided | None = None,
+    query: str | None = None,
 ) -> int:
     """Inserts `rows`, all with the same columns, in the order given; with `skip_existing`, those whose key is free.
 
     With `provided`, those of which it holds; its columns come last in each of `rows`.
 
-    Answers how many went in. Given a Writes they go in when that is sent, and the answer is 0.
+    Answers how many went in. Given a Writes they go in when that is sent, and the answer is 0. `query` is the statement's
+    name, unless a Writes has one for all.
     """
     if not rows:
         return 0
     table = model.__table__  # type: ignore[attr-defined]
     columns = tuple(rows[0])[: -len(provided.columns)] if provided else tuple(rows[0])
     shape = _Shape(table, columns, skip_existing=skip_existing, provided=provided)
-    return _write(to, shape, rows, exact=not (skip_existing or provided))
+    return _write(to, shape, rows, exact=not (skip_existing or provided), query=query)
 
 
 def update_rows(
@@ -127,37 +134,56 @@ def update_rows(
     add: tuple[str, ...] = (),
     only_if: Mapping[str, tuple[str, ...] | None] | None = None,
     exact: bool = True,
+    query: str | None = None,
 ) -> int:
     """Updates one row for each of `rows`, found by its columns `by`; columns in `add` are added to instead of set.
 
     `only_if` guards every row by the texts that a column may hold now (`{"status": ("pending",)}`; None for NULL).
     Answers how many rows were met. Raises StaleRows if that is not every one of them, unless `exact` is off. Given a Writes,
-    all this comes to pass when that is sent, and the answer is 0.
+    all this comes to pass when that is sent, and the answer is 0. `query` is its name, as in `insert_rows`.
     """
     if not rows:
         return 0
     table = model.__table__  # type: ignore[attr-defined]
     shape = _Shape(table, tuple(rows[0]), by, add, tuple((only_if or {}).items()))
-    return _write(to, shape, rows, exact=exact)
+    return _write(to, shape, rows, exact=exact, query=query)
 
 
-def _write(to: Connection | Writes, shape: _Shape, rows: Sequence[Row], *, exact: bool) -> int:
+def add_rows(to: Connection | Writes, model: type[Table], rows: Sequence[Row], *, by: tuple[str, ...]) -> int:
+    """Adds the columns of `rows` to those of the rows that have the same `by`, the primary key, or inserts them.
+
+    No key may be among `rows` twice. They are met in the order given. Answers how many.
+    """
+    if not rows:
+        return 0
+    table = model.__table__  # type: ignore[attr-defined]
+    return _write(to, _Shape(table, tuple(rows[0]), upsert=by), rows, exact=True)
+
+
+def _write(
+    to: Connection | Writes, shape: _Shape, rows: Sequence[Row], *, exact: bool, query: str | None = None
+) -> int:
     if isinstance(to, Writes):
         to.add(shape, rows, exact)
         return 0
-    alone = Writes(to)
+    alone = Writes(to, query)
     alone.add(shape, rows, exact)
     return alone.send()[shape.table.name]
 
 
-def _carry_out(connection: Connection, parts: Sequence[tuple[_Shape, Sequence[Row]]]) -> Sequence[int]:
+def _carry_out(
+    connection: Connection, parts: Sequence[tuple[_Shape, Sequence[Row]]], query: str | None
+) -> Sequence[int]:
     """How many rows each part met."""
+    named = {"query": query} if query else None
     if connection.dialect.name != "postgresql":
         return [
-            connection.execute(_sqlite_statement(shape), _sqlite_rows(shape, rows)).rowcount for shape, rows in parts
+            connection.execute(_sqlite_statement(shape), _sqlite_rows(shape, rows), execution_options=named).rowcount
+            for shape, rows in parts
         ]
     arrays = tuple(array for shape, rows in parts for array in _arrays(shape, rows))
-    found = connection.exec_driver_sql(_pg_statement(tuple(shape for shape, _rows in parts)), arrays)
+    statement = _pg_statement(tuple(shape for shape, _rows in parts))
+    found = connection.exec_driver_sql(statement, arrays, execution_options=named)
     return [found.rowcount] if len(parts) == 1 else found.one()
 
 
@@ -194,7 +220,10 @@ def pairs_of(
 ) -> ColumnElement[bool]:
     """`(a, b) IN pairs`, on PostgreSQL as two array literals; either way it rides an index on both columns."""
     if connection.dialect.name != "postgresql":
-        return tuple_(*columns).in_([tuple(pair) for pair in pairs])
+        # By pairs alone SQLite looks through the whole table; by their first halves it walks the index.
+        return and_(
+            columns[0].in_({first for first, _second in pairs}), tuple_(*columns).in_([tuple(one) for one in pairs])
+        )
     literals = []
     for place, column in enumerate(columns):
         _kind, encode = _form(column.type)
@@ -215,6 +244,7 @@ def _literal(text: str) -> str:
 _ARRAY_FORMS: tuple[tuple[type[TypeEngine[Any]], str, Callable[[Any], str]], ...] = (
     (Uuid, "uuid", lambda value: value.hex),  # half the price of str
     (BigInteger, "bigint", str),
+    (BigSum, "numeric", str),
     (Integer, "integer", str),
     (Boolean, "boolean", lambda value: "t" if value else "f"),
     (Text, "text", _quoted),
@@ -268,6 +298,9 @@ def _pg_insert(shape: _Shape) -> str:
     table, columns = shape.table, shape.columns
     skip = " ON CONFLICT DO NOTHING" if shape.skip_existing else ""
     into = f"INSERT INTO {table.name} ({', '.join(columns)})"
+    if shape.upsert:
+        sums = ", ".join(f"{one} = {table.name}.{one} + excluded.{one}" for one in columns if one not in shape.upsert)
+        skip = f" ON CONFLICT ({', '.join(shape.upsert)}) DO UPDATE SET {sums}"
     if shape.provided:
         source = f"unnest({_unnest(shape)}) AS d ({', '.join(name for name, _kind in _sent(shape))})"
         order = ", ".join(f"d.{name}" for name in shape.provided.order)
@@ -299,7 +332,7 @@ def _sqlite_rows(shape: _Shape, rows: Sequence[Row]) -> Sequence[Row]:
 
 @lru_cache(maxsize=256)
 def _sqlite_statement(shape: _Shape) -> Any:
-    table, columns, by, add, guard, skip_existing, provided = shape
+    table, columns, by, add, guard, skip_existing, provided, upsert = shape
     if provided:
         row = ", ".join(f":{name} AS {name}" for name, _kind in _sent(shape))
         skip = " ON CONFLICT DO NOTHING" if skip_existing else ""
@@ -307,6 +340,9 @@ def _sqlite_statement(shape: _Shape) -> Any:
         return text(f"{_insert_provided(shape, f'(SELECT {row}) AS d')}{skip}").bindparams(*types)
     if not by:
         insert = sqlite.insert(table)
+        if upsert:
+            sums = {name: table.c[name] + insert.excluded[name] for name in columns if name not in upsert}
+            return insert.on_conflict_do_update(index_elements=upsert, set_=sums)
         return insert.on_conflict_do_nothing() if skip_existing else insert
     new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
     met = [table.c[name] == new[name] for name in by]

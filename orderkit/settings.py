@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, AfterValidator(lambda url: url and _database_url(url))] = Field(
         None, description="PostgreSQL or SQLite URL. Unset: SQLite in ORDERKIT_HOME."
     )
+    replica_url: Annotated[str | None, AfterValidator(lambda url: url and _database_url(url))] = Field(
+        None, description="A standby of the database that reports are read from. Unset: the database itself."
+    )
     redis_url: Annotated[str | None, _url("redis", "rediss", "unix")] = Field(
         None,
         description="Redis for the task queue and the counts of requests and failed logins. Unset: a SQLite file in "
@@ -159,6 +162,12 @@ class Settings(BaseSettings):
 
     db_timeout: Seconds = Field(5.0, description="Seconds a statement or a wait for a lock or connection may take.")
     db_pool_size: int = Field(10, ge=2, le=100, description="Connections that one process may hold.")
+    slow_query: float = Field(
+        0.5,
+        ge=0,
+        le=3600,
+        description="Seconds from which on API and worker log a query, by the name that `orderkit explain` plans it by. 0: none.",
+    )
     gateway_timeout: Seconds = Field(5.0, description="Seconds within which a charge is answered or called unknown.")
     carrier_timeout: Seconds = Field(5.0, description="Seconds a call to the carrier may take.")
     carrier_attempts: int = Field(5, ge=1, le=50, description="Bookings tried before a fulfillment is a dead letter.")

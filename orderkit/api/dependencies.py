@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from starlette.concurrency import run_in_threadpool
 
+from orderkit.analytics.source import Source
 from orderkit.auth import callers, permissions, sessions
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import API_KEY_PREFIX, Caller
@@ -36,6 +37,7 @@ class Runtime:
     tokens: Tokens
     hashing: HashingThreads
     throttle: Throttle
+    reports: Source
     draining: bool = False
 
 

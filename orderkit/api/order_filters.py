@@ -13,7 +13,7 @@ from uuid import UUID
 from fastapi import Query, Request
 from pydantic import BeforeValidator
 
-from orderkit.api import problems
+from orderkit.api.parameters import refuse_unknown
 from orderkit.auth.accounts import normal_email
 from orderkit.auth.callers import Caller
 from orderkit.errors import Forbidden, Invalid
@@ -100,7 +100,7 @@ async def asked(
     order: Annotated[Literal["asc", "desc"], Query(description="Equals follow their ids, in the same order.")] = "desc",
 ) -> Asked:
     """The dependency of the list of orders. Raises Invalid."""
-    _refuse_unknown(request)
+    refuse_unknown(request, KNOWN)
     if created_from is not None and created_to is not None and created_from > created_to:
         raise _reversed("created_to", "is before created_from")
     if min_total is not None and max_total is not None and min_total > max_total:
@@ -123,15 +123,3 @@ KNOWN = ({*inspect.signature(asked).parameters} - {"request"}) | {"limit", "curs
 
 def _reversed(name: str, detail: str) -> Invalid:
     return Invalid("the range is reversed", pointers=[(f"#/query/{name}", detail)])
-
-
-def _refuse_unknown(request: Request) -> None:
-    """A filter that is misspelt, or given twice, would be passed over, and the list have what nobody asked for."""
-    names = [name for name, _value in request.query_params.multi_items()]
-    wrong = [(name, "is not known here") for name in dict.fromkeys(names) if name not in KNOWN]
-    wrong += [(name, "is given more than once") for name in sorted(KNOWN) if names.count(name) > 1]
-    if wrong:
-        raise Invalid(
-            "the request has parameters that cannot be taken",
-            pointers=[(problems.pointer(("query", name)), what) for name, what in wrong[: problems.MAX_POINTERS]],
-        )

@@ -9,6 +9,7 @@ from uuid import UUID
 from orderkit import money
 from orderkit.fulfillment import delivery
 from orderkit.fulfillment.models import FulfillmentStatus
+from orderkit.orders import settlement
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import RefundStatus
@@ -85,6 +86,8 @@ def change(row: Any, teller: Teller) -> Told:
         "request_id": row.request_id,
     }
     by, actor = teller.by(row.actor_id), teller.actor(row.actor_id)
+    if row.from_status == row.to_status and row.reason == settlement.CAPTURED_LATE:
+        return Told("status", _sentence("The payment came after the order was cancelled", None), detail, actor)
     if row.from_status == row.to_status:
         return Told("edit", _sentence(f"The order was edited{by}", row.reason), detail, actor)
     if row.from_status is None and row.to_status != OrderStatus.PENDING:

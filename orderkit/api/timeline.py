@@ -63,8 +63,10 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A kind of row: the query of those of an order, the column that says when, and what tells rows of one time apart."""
+    """A kind of row: the name of its query, the query of those of an order, the column that says when, and what tells rows
+    of one time apart."""
 
+    name: str
     query: Callable[[OrderSnapshot], Select[Any]]
     at: Any
     row: Any
@@ -119,21 +121,52 @@ def _of_closed_letters(order: OrderSnapshot) -> Select[Any]:
 
 # Those of one instant are told in this order: causes before what follows from them. Cursors hold the place: only append.
 SOURCES = (
-    Source(_of_payment_attempts, _payment_attempts.c.started_at, _payment_attempts.c.id, UUID, telling.payment_attempt),
     Source(
+        "timeline.payment_attempts",
+        _of_payment_attempts,
+        _payment_attempts.c.started_at,
+        _payment_attempts.c.id,
+        UUID,
+        telling.payment_attempt,
+    ),
+    Source(
+        "timeline.fulfillment_attempts",
         _of_fulfillment_attempts,
         _fulfillment_attempts.c.started_at,
         _fulfillment_attempts.c.token,
         int,
         telling.fulfillment_attempt,
     ),
-    Source(_of_history, _history.c.at, _history.c.version, int, telling.change),
-    Source(_of_fulfillments, _fulfillments.c.created_at, _fulfillments.c.id, UUID, telling.fulfillment),
-    Source(_of_refunds, _refunds.c.created_at, _refunds.c.id, UUID, telling.refund_asked),
-    Source(_of_settled_refunds, _refunds.c.updated_at, _refunds.c.id, UUID, telling.refund_settled),
-    Source(_of_letters, _letters.c.created_at, _letters.c.id, UUID, telling.letter_opened),
-    Source(_of_closed_letters, _letters.c.resolved_at, _letters.c.id, UUID, telling.letter_closed),
-    Source(_of_deliveries, _fulfillments.c.delivered_at, _fulfillments.c.id, UUID, telling.delivered),
+    Source("timeline.history", _of_history, _history.c.at, _history.c.version, int, telling.change),
+    Source(
+        "timeline.fulfillments",
+        _of_fulfillments,
+        _fulfillments.c.created_at,
+        _fulfillments.c.id,
+        UUID,
+        telling.fulfillment,
+    ),
+    Source("timeline.refunds", _of_refunds, _refunds.c.created_at, _refunds.c.id, UUID, telling.refund_asked),
+    Source(
+        "timeline.settled_refunds",
+        _of_settled_refunds,
+        _refunds.c.updated_at,
+        _refunds.c.id,
+        UUID,
+        telling.refund_settled,
+    ),
+    Source("timeline.dead_letters", _of_letters, _letters.c.created_at, _letters.c.id, UUID, telling.letter_opened),
+    Source(
+        "timeline.closed_dead_letters",
+        _of_closed_letters,
+        _letters.c.resolved_at,
+        _letters.c.id,
+        UUID,
+        telling.letter_closed,
+    ),
+    Source(
+        "timeline.deliveries", _of_deliveries, _fulfillments.c.delivered_at, _fulfillments.c.id, UUID, telling.delivered
+    ),
 )
 
 
@@ -154,7 +187,7 @@ def page(
         if source.tell is telling.change and not to_staff:
             query = query.where(not_(_of_a_staff_note))
         found = query.add_columns(source.at.label("told_at"), source.row.label("told_row"))
-        ordered = found.order_by(source.at, source.row).limit(limit + 1)
+        ordered = found.order_by(source.at, source.row).limit(limit + 1).execution_options(query=source.name)
         rows += [(row.told_at, number, row) for row in connection.execute(ordered)]
     rows.sort(key=lambda one: one[:2])  # stable: rows of one source and one time stay as they were read
     shown = rows[:limit]

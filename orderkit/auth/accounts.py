@@ -130,4 +130,5 @@ def upgrade(database: Database, user: User, fresh: str) -> None:
 def find_by_email(database: Database, email: str) -> User | None:
     """Raises Invalid for what is no address."""
     with database.reading() as session:
-        return session.scalars(select(User).where(_users.c.email == normal_email(email))).one_or_none()
+        theirs = select(User).where(_users.c.email == normal_email(email))
+        return session.scalars(theirs.execution_options(query="users.by_email")).one_or_none()

@@ -104,7 +104,7 @@ def page(connection: Connection, user_id: UUID, *, limit: int, after: Position |
     query = _of(user_id).order_by(_keys.c.created_at.desc(), _keys.c.id.desc()).limit(limit)
     if after is not None:
         query = query.where(tuple_(_keys.c.created_at, _keys.c.id) < tuple_(*after))
-    return [Key(**row._mapping) for row in connection.execute(query)]
+    return [Key(**row._mapping) for row in connection.execute(query.execution_options(query="api_keys.of_user"))]
 
 
 def revoke(connection: Connection, actor: Actor, user_id: UUID, key_id: UUID) -> None:
@@ -120,7 +120,8 @@ def revoke(connection: Connection, actor: Actor, user_id: UUID, key_id: UUID) ->
 def revoke_all(connection: Connection, actor: Actor, user_id: UUID) -> None:
     """Revokes every key of a user that is good, with one entry in the log for all of them."""
     good = _keys.c.user_id == user_id, _keys.c.revoked_at.is_(None), _keys.c.expires_at > now()
-    revoked = connection.execute(update(_keys).where(*good).values(revoked_at=now())).rowcount
+    all_good = update(_keys).where(*good).values(revoked_at=now())
+    revoked = connection.execute(all_good.execution_options(query="api_keys.revoke_all")).rowcount
     if revoked:
         audit_log.record(connection, actor, "api_keys.revoked", f"user:{user_id}", number=revoked)
 
@@ -129,7 +130,7 @@ def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> in
     """Deletes at most `limit` keys that expired or were revoked before then; the audit log still tells of them."""
     free = no_longer_good(before).limit(limit).with_for_update(skip_locked=True).cte("free")
     these = delete(_keys).where(_keys.c.id.in_(select(free.c.id)))
-    return len(connection.execute(these.returning(_keys.c.id)).all())
+    return len(connection.execute(these.returning(_keys.c.id).execution_options(query="api_keys.forget")).all())
 
 
 def no_longer_good(since: datetime) -> Select[tuple[UUID]]:

@@ -80,4 +80,7 @@ def _newest(subject: str | None, after: Position | None) -> Select[Any]:
         query = query.where(_log.c.subject == subject)
     if after is not None:
         query = query.where(tuple_(_log.c.at, _log.c.id) < tuple_(*after))
-    return query.order_by(_log.c.at.desc(), _log.c.id.desc())
+    query = query.order_by(_log.c.at.desc(), _log.c.id.desc())
+    if subject is not None:
+        return query.execution_options(query="audit_log.of_subject")
+    return query.execution_options(query="audit_log.by_time")

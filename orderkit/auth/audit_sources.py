@@ -32,7 +32,8 @@ _SAID = text(f"source <> '{ERASED}'")  # the very text of the partial index, els
 def erase(connection: Connection, user_id: UUID, *, limit: int = 1000) -> None:
     """Takes the source out of at most `limit` entries that a user made, who is deleted; the entries stay."""
     some = said(user_id).limit(limit).with_for_update(skip_locked=True).cte("some")
-    connection.execute(update(_log).where(_log.c.id.in_(select(some.c.id))).values(source=ERASED))
+    these = update(_log).where(_log.c.id.in_(select(some.c.id))).values(source=ERASED)
+    connection.execute(these.execution_options(query="audit_log.to_erase"))
 
 
 def left(user_id: ColumnElement[Any]) -> ColumnElement[bool]:

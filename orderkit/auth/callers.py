@@ -51,6 +51,7 @@ def of_session(database: Database, user_id: UUID, session_id: UUID) -> Caller | 
         .join(_sessions, _sessions.c.user_id == _users.c.id)
         .join(_grants, _grants.c.role == _users.c.role, isouter=True)
         .where(_sessions.c.id == session_id, _users.c.id == user_id, sessions.live(now()))
+        .execution_options(query="sessions.caller")
     )
     with database.reading() as session:
         rows = session.execute(query).all()
@@ -71,6 +72,7 @@ def of_api_key(database: Database, key: str) -> Caller | None:
             _users.c.banned_at.is_(None),
             _users.c.deleted_at.is_(None),
         )
+        .execution_options(query="api_keys.caller")
     )
     with database.reading() as session:
         rows = session.execute(query).all()

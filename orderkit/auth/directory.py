@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 def get(connection: Connection, user_id: UUID) -> Account:
     """Raises NotFound for one who is deleted too."""
-    row = connection.execute(_there().where(_users.c.id == user_id)).one_or_none()
+    row = connection.execute(_by_id(user_id)).one_or_none()
     if row is None:
         raise NotFound(f"there is no user {user_id}")
     return _account(row)
@@ -81,7 +81,7 @@ def page(connection: Connection, *, limit: int, q: str = "", after: Position | N
     Those whose address does come first, by address; then the others, by name. Whoever fits both is there once.
     """
     if (user_id := _whole_id(q)) is not None:
-        row = connection.execute(_there().where(_users.c.id == user_id)).one_or_none()
+        row = connection.execute(_by_id(user_id)).one_or_none()
         return Found([] if row is None else [_account(row)], None)
     found: list[Account] = []
     if after is None or after.by == "email":
@@ -120,7 +120,8 @@ def fold_names(connection: Connection, *, limit: int = 1000) -> int:
 
 def unfolded() -> Select[Any]:
     """Users who are found by address only as yet. Rides ix_users_name_search, in which NULLs are side by side."""
-    return select(_users.c.id, _users.c.name).where(_users.c.deleted_at.is_(None), _users.c.search_name.is_(None))
+    found = select(_users.c.id, _users.c.name).where(_users.c.deleted_at.is_(None), _users.c.search_name.is_(None))
+    return found.execution_options(query="users.unfolded")
 
 
 def by_email(dialect: str, prefix: str, after: Position | None = None) -> Select[Any]:
@@ -128,7 +129,7 @@ def by_email(dialect: str, prefix: str, after: Position | None = None) -> Select
     # PostgreSQL compares texts as its language does, except by these operators.
     at_least, above, below = ("~>=~", "~>~", "~<~") if dialect == "postgresql" else (">=", ">", "<")
     order = text("users.email USING ~<~") if dialect == "postgresql" else _users.c.email
-    query = _there().order_by(order)
+    query = _there().order_by(order).execution_options(query="users.by_email_prefix")
     if prefix:
         query = query.where(_users.c.email.bool_op(below)(literal(prefix + _LAST, Text)))
     if after is not None:
@@ -140,7 +141,12 @@ def by_name(prefix: str, after: Position | None = None) -> Select[Any]:
     """Those whose name begins with `prefix`, which is folded, after `after`. Rides ix_users_name_search."""
     name, key = _users.c.search_name, tuple_(_users.c.search_name, _users.c.id)
     query = _there().add_columns(name).where(name < prefix + _LAST).order_by(name, _users.c.id)
+    query = query.execution_options(query="users.by_name_prefix")
     return query.where(name >= prefix if after is None else key > (after.key, after.id))
+
+
+def _by_id(user_id: UUID) -> Select[Any]:
+    return _there().where(_users.c.id == user_id).execution_options(query="users.get")
 
 
 def _there() -> Select[Any]:

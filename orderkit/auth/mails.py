@@ -69,7 +69,7 @@ def ask(connection: Connection, purpose: Purpose, email: str) -> None:
     of_late = select(_mails.c.id).where(
         _mails.c.email == email, _mails.c.kind == purpose.value, _mails.c.created_at > at - WITHIN
     )
-    if len(connection.execute(of_late.limit(PER_ADDRESS)).all()) < PER_ADDRESS:
+    if len(connection.execute(of_late.limit(PER_ADDRESS).execution_options(query="mails.of_late")).all()) < PER_ADDRESS:
         connection.execute(
             insert(_mails).values(id=new_id(), kind=purpose.value, email=email, run_at=at, attempts=0, created_at=at)
         )
@@ -95,7 +95,8 @@ def claim(connection: Connection, mail_id: UUID) -> Claim | None:
     at = now()
     due = _mails.c.id == mail_id, _mails.c.done_at.is_(None), _mails.c.run_at <= at
     leased = {"run_at": at + LEASE, "woken_at": None, "attempts": _mails.c.attempts + 1}
-    row = connection.execute(update(_mails).where(*due).values(leased).returning(_mails)).one_or_none()
+    taken = update(_mails).where(*due).values(leased).returning(_mails)
+    row = connection.execute(taken.execution_options(query="mails.claim")).one_or_none()
     if row is None:
         return None
     purpose = Purpose(row.kind)
@@ -140,7 +141,8 @@ def _set(connection: Connection, mail_id: UUID, leased_until: datetime, **values
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
     """Deletes at most `limit` mails that were done before then."""
     old = select(_mails.c.id).where(_mails.c.done_at < before).order_by(_mails.c.done_at).limit(limit)
-    return connection.execute(delete(_mails).where(_mails.c.id.in_(old))).rowcount
+    these = delete(_mails).where(_mails.c.id.in_(old))
+    return connection.execute(these.execution_options(query="mails.forget")).rowcount
 
 
 class Mails:

@@ -110,7 +110,7 @@ def start(
                 expires_at=at + timedelta(days=days),
             )
         )
-        _delete(session.connection(), newest(user.id).offset(MAX_SESSIONS).limit(AT_ONCE))
+        _delete(session.connection(), newest(user.id).offset(MAX_SESSIONS).limit(AT_ONCE), "sessions.forget_of_user")
     return Granted(session_id, user.id, _token(session_id, family, secret))
 
 
@@ -128,6 +128,7 @@ def refresh(database: Database, token: str) -> Granted:
         .where(of_family, _sessions.c.refresh_hash == _hash(secret), is_live)
         .values(refresh_hash=_hash(fresh), refreshed_at=at)
         .returning(_sessions.c.user_id)
+        .execution_options(query="sessions.refresh")
     )
     used_before = delete(_sessions).where(of_family, _sessions.c.refresh_hash != _hash(secret))
     with database.transaction() as session:
@@ -167,7 +168,7 @@ def end_all(connection: Connection, user_id: UUID, *, but: UUID | None = None) -
     version = update(_users).where(_users.c.id == user_id).values(token_version=_users.c.token_version + 1)
     raised = connection.execute(version.returning(_users.c.token_version)).scalar()
     others = newest(user_id) if but is None else newest(user_id).where(_sessions.c.id != but)
-    _delete(connection, others.limit(AT_ONCE))
+    _delete(connection, others.limit(AT_ONCE), "sessions.forget_of_user")
     if but is not None:
         connection.execute(update(_sessions).where(_sessions.c.id == but).values(token_version=raised))
 
@@ -180,6 +181,7 @@ def page(connection: Connection, user_id: UUID, *, limit: int, after: Position |
         .where(_sessions.c.user_id == user_id, live(now()))
         .order_by(_sessions.c.created_at.desc(), _sessions.c.id.desc())
         .limit(limit)
+        .execution_options(query="sessions.of_user")
     )
     if after is not None:
         query = query.where(tuple_(_sessions.c.created_at, _sessions.c.id) < tuple_(*after))
@@ -193,6 +195,7 @@ def admitted(connection: Connection, asking: Collection[Holder], at: datetime) -
         select(_sessions.c.user_id, _sessions.c.id)
         .join(_users, _users.c.id == _sessions.c.user_id)
         .where(of_sessions, live(at))
+        .execution_options(query="sessions.admitted")
     )
     of_keys = any_of(connection, _users.c.id, {one.user_id for one in asking if one.session_id is None})
     good = select(_users.c.id).where(of_keys, _users.c.banned_at.is_(None), _users.c.deleted_at.is_(None))
@@ -208,12 +211,12 @@ def over() -> InvalidToken:
 def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> int:
     """Deletes at most `limit` sessions that expired before then."""
     old = select(_sessions.c.id).where(_sessions.c.expires_at < before).order_by(_sessions.c.expires_at)
-    return _delete(connection, old.limit(limit))
+    return _delete(connection, old.limit(limit), "sessions.forget")
 
 
 def forget_of(connection: Connection, user_id: UUID, *, limit: int = AT_ONCE) -> int:
     """Deletes at most `limit` sessions of a user who is deleted."""
-    return _delete(connection, newest(user_id).limit(limit))
+    return _delete(connection, newest(user_id).limit(limit), "sessions.forget_of_user")
 
 
 def newest(user_id: UUID) -> Select[tuple[UUID]]:
@@ -222,11 +225,12 @@ def newest(user_id: UUID) -> Select[tuple[UUID]]:
     return mine.order_by(_sessions.c.created_at.desc(), _sessions.c.id.desc())
 
 
-def _delete(connection: Connection, which: Select[tuple[UUID]]) -> int:
+def _delete(connection: Connection, which: Select[tuple[UUID]], query: str) -> int:
     """Deletes those sessions, and waits for none: two who delete the same ones would wait for each other."""
     free = which.with_for_update(skip_locked=True).cte("free")
     these = delete(_sessions).where(_sessions.c.id.in_(select(free.c.id)))
-    return len(connection.execute(these.returning(_sessions.c.id)).all())
+    deleted = these.returning(_sessions.c.id).execution_options(query=query)
+    return len(connection.execute(deleted).all())
 
 
 def _token(session_id: UUID, family: bytes, secret: bytes) -> str:

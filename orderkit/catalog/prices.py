@@ -54,7 +54,10 @@ def of(connection: Connection, skus: Collection[str]) -> dict[tuple[str, str], i
     """All prices of those products but the ones in their own currencies."""
     columns = (_prices.c.sku, _prices.c.currency, _prices.c.unit_price)
     wanted = select(*columns).where(any_of(connection, _prices.c.sku, sorted(skus)))
-    return {(row.sku, row.currency): row.unit_price for row in connection.execute(wanted)}
+    return {
+        (row.sku, row.currency): row.unit_price
+        for row in connection.execute(wanted.execution_options(query="prices.of_products"))
+    }
 
 
 def by_product(connection: Connection, skus: Collection[str]) -> dict[str, dict[str, int]]:

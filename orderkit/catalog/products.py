@@ -91,7 +91,7 @@ def change(session: Session, sku: str, **values: Unpack[Changes]) -> Product:
 
 def page(session: Session, *, limit: int, after: str | None = None, low: bool = False) -> Sequence[Product]:
     """At most `limit` products by SKU, those after `after`; with `low`, of those whose stock is at its threshold or below."""
-    query = select(Product).order_by(_products.c.sku).limit(limit)
+    query = select(Product).order_by(_products.c.sku).limit(limit).execution_options(query="products.by_sku")
     if after is not None:
         query = query.where(_products.c.sku > after)
     if low:

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened_database(settings: Settings | None = None) -> Iterator[Database]:
-    """Opens it, and closes it however the command ends. Raises ConfigurationError, also where the settings are read here."""
+    """Opens it, and closes it however the command ends. Raises ConfigurationError, also where the settings are read here.
+
+    What a command asks may take its time: no slow query is told of on the stderr of whoever waits for it.
+    """
     from orderkit.db import Database
     from orderkit.settings import load_settings
 
-    database = Database(settings or load_settings())
+    database = Database((settings or load_settings()).model_copy(update={"slow_query": 0.0}))
     try:
         yield database
     finally:

@@ -34,7 +34,8 @@ def demo(
 
     Starts API, worker and a simulator of payment provider and carrier on a SQLite database of their own, in a temporary
     folder that is removed at the end. Customers order, repeat themselves, are declined, run into timeouts and failures,
-    and change their minds; staff refunds, and the carrier delivers. Exits 0 only when customers, database and provider count the same. Stays up for a browser until Ctrl-C, unless --exit.
+    and change their minds; staff refunds, and the carrier delivers. Exits 0 only when customers, database and provider
+    count the same. Stays up for a browser until Ctrl-C, unless --exit.
     """
     from orderkit.demo import playing, script
     from orderkit.demo.processes import Died

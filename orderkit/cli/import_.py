@@ -71,13 +71,14 @@ def orders(
 
 def _execute(plan: Plan, lines: int) -> Imported:
     from orderkit import migrating
+    from orderkit.analytics import rollups
     from orderkit.cli.progress import progress
     from orderkit.orders import importing
 
     with opened_database() as database:
         migrating.require_current(database)
         with progress("importing lines", lines) as advance:
-            return importing.execute(database, plan, progress=advance)
+            return importing.execute(database, plan, progress=advance, after=rollups.add_past)
 
 
 def _write_rejects(path: Path, source: Path, header: Sequence[str], rejected: Sequence[Rejected]) -> None:

@@ -22,6 +22,7 @@ def migrate(
     """Bring the database to the schema of this version."""
     from orderkit import migrating
     from orderkit.errors import ConfigurationError
+    from orderkit.explain import indexes
 
     with opened_database() as database:
         if sql:
@@ -35,5 +36,6 @@ def migrate(
             typer.echo(f"the database is up to date, at revision {migrating.head()}")
         else:
             before, after = migrating.migrate(database, to)
+            indexes.comment(database)
             told = f"already at revision {after}" if before == after else f"now at revision {after or 'base'}"
             typer.echo(f"the database is {told}")

@@ -35,13 +35,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, json_: bool 
     """Rows under their headings. With `json_` a JSON list of objects instead, with the headings as names."""
     if json_:
         as_json([dict(zip(columns, row, strict=True)) for row in rows])
-    elif _in_terminal():
+    elif in_terminal():
         _rich(columns, rows)
     else:
         _plain(columns, rows)
 
 
-def _in_terminal() -> bool:
+def in_terminal() -> bool:
     return sys.stdout.isatty()
 
 

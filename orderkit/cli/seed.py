@@ -27,6 +27,7 @@ def seed(
     Products are made only if there are none. The users can log in; their password is random and shown once.
     """
     from orderkit import migrating
+    from orderkit.analytics import rollups
     from orderkit.cli.progress import progress
     from orderkit.orders import seeding
 
@@ -36,7 +37,7 @@ def seed(
         shop = seeding.open_shop(database, history)
         _show(history, shop)
         with progress("seeding orders", orders) as advance:
-            seeded = seeding.write(database, history, shop, progress=advance)
+            seeded = seeding.write(database, history, shop, progress=advance, after=rollups.add_past)
     there = orders - seeded.orders_created
     typer.echo(
         f"{seeded.orders_created:,} orders created, {seeded.refunds_created:,} of them refunded in whole or in part"

@@ -27,4 +27,4 @@ def forget(connection: Connection, *, before: datetime, limit: int = 1000) -> in
     # A WITH, because PostgreSQL may run a plain subquery, and lock, more than once.
     free = old.limit(limit).with_for_update(skip_locked=True).cte("free")
     these = delete(_receipts).where(_receipts.c.id.in_(select(free.c.id)))
-    return len(connection.execute(these.returning(_receipts.c.id)).all())
+    return len(connection.execute(these.returning(_receipts.c.id).execution_options(query="receipts.forget")).all())

@@ -50,7 +50,8 @@ def insert(connection: Connection, order_ids: Sequence[UUID], status: Fulfillmen
 def lock(connection: Connection, fulfillment_id: UUID) -> tuple[OrderSnapshot, Any] | None:
     """Locks the order, then its fulfillment: the order without lines, and the fulfillment's row. None if there is no such."""
     with_id = _fulfillments.c.id == fulfillment_id
-    order_id = connection.execute(select(_fulfillments.c.order_id).where(with_id)).scalar()
+    query = select(_fulfillments.c.order_id).where(with_id).execution_options(query="fulfillments.claim")
+    order_id = connection.execute(query).scalar()
     if order_id is None:
         return None
     order = snapshot.lock(connection, [order_id])[order_id]

@@ -68,8 +68,10 @@ def page(
 ) -> Sequence[Letter]:
     """At most `limit` letters after `after`, newest first: those that are open, or with `resolved` all there are."""
     query = select(_letters).order_by(_letters.c.created_at.desc(), _letters.c.id.desc()).limit(limit)
-    if not resolved:
-        query = query.where(_letters.c.resolved_at.is_(None))
+    if resolved:
+        query = query.execution_options(query="dead_letters.all")
+    else:
+        query = query.where(_letters.c.resolved_at.is_(None)).execution_options(query="dead_letters.open")
     if after is not None:
         query = query.where(tuple_(_letters.c.created_at, _letters.c.id) < tuple_(*after))
     return [_letter(row) for row in connection.execute(query)]
@@ -88,7 +90,9 @@ def attempts(connection: Connection, letter: Letter) -> Sequence[Attempt]:
     found = select(_attempts).where(_attempts.c.fulfillment_id == letter.fulfillment_id).order_by(_attempts.c.token)
     return [
         Attempt(number, row.outcome, row.detail, row.started_at, row.duration_ms)
-        for number, row in enumerate(connection.execute(found), start=1)
+        for number, row in enumerate(
+            connection.execute(found.execution_options(query="dead_letters.attempts")), start=1
+        )
     ]
 
 

@@ -19,5 +19,6 @@ def of_orders(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, A
     if not order_ids:
         return {}
     columns = (_fulfillments.c.order_id, _fulfillments.c.status, _fulfillments.c.tracking_number)
-    found = connection.execute(select(*columns).where(any_of(connection, _fulfillments.c.order_id, order_ids)))
+    query = select(*columns).where(any_of(connection, _fulfillments.c.order_id, order_ids))
+    found = connection.execute(query.execution_options(query="fulfillments.of_orders"))
     return {row.order_id: row for row in found}

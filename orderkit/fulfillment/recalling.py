@@ -45,7 +45,8 @@ def stop_orders(connection: Connection, order_ids: Sequence[UUID], *, at: dateti
     if not order_ids:
         return
     found = select(_fulfillments).where(any_of(connection, _fulfillments.c.order_id, order_ids))
-    rows = connection.execute(found.order_by(_fulfillments.c.order_id).with_for_update(key_share=True)).all()
+    locked = found.order_by(_fulfillments.c.order_id).with_for_update(key_share=True)
+    rows = connection.execute(locked.execution_options(query="fulfillments.stop")).all()
     stop(connection, [row for row in rows if row.status in STOPPABLE], at=at)
 
 
@@ -95,7 +96,8 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
     """The recall of a fulfillment, if it is due, kept from others for a lease; raises the fencing token."""
     at = now()
     due = select(_fulfillments).where(_fulfillments.c.id == fulfillment_id, _fulfillments.c.recall_at <= at)
-    row = connection.execute(due.with_for_update(key_share=True)).first()
+    locked = due.with_for_update(key_share=True).execution_options(query="fulfillments.claim_recall")
+    row = connection.execute(locked).first()
     if row is None:
         return None
     lease_until = at + timedelta(seconds=settings.lease)

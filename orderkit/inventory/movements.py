@@ -28,6 +28,7 @@ def of_product(sku: str, *, limit: int, after: Position | None = None) -> Select
     """The query for at most `limit` movements of a product, those after `after`. Walks ix_stock_movements_sku backwards."""
     at, identity = col(StockMovement.created_at), col(StockMovement.id)
     query = select(StockMovement).where(col(StockMovement.sku) == sku).order_by(at.desc(), identity.desc()).limit(limit)
+    query = query.execution_options(query="stock.movements")
     return query if after is None else query.where(tuple_(at, identity) < tuple_(*after))
 
 

@@ -32,7 +32,7 @@ def _locking(dialect: str) -> Select[Any]:
         .where(in_list(dialect, _products.c.sku))
         .order_by(_products.c.sku)
     )
-    return wanted.with_for_update(key_share=True)
+    return wanted.with_for_update(key_share=True).execution_options(query="products.lock")
 
 
 def lock(connection: Connection, skus: Iterable[str]) -> dict[str, Any]:

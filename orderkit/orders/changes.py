@@ -67,10 +67,13 @@ def edit(
     actor_id: UUID | None = None,
     request_id: str | None = None,
     at: datetime,
+    event: str = types.ORDER_UPDATED,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Sets columns of a locked order that are not its status, raising its version by one. The snapshot is brought up to date.
 
-    `reason` says what was edited.
+    `reason` says what was edited, or, with another `event`, what happened that is no change of status. The event says `more`
+    besides what all events say.
     """
     change = Change(order, OrderStatus(order.status), reason, actor_id, request_id)
     order.version, order.updated_at = order.version + 1, at
@@ -78,7 +81,7 @@ def edit(
         setattr(order, name, value)
     update_rows(to, Order, [{"id": order.id, **values, "version": order.version, "updated_at": at}])
     insert_rows(to, OrderHistory, [history_row(change, order.status, order.version, at)])
-    outbox.record(to, [outbox.Event(order.id, order.version, types.ORDER_UPDATED, _payload(change))], at=at)
+    outbox.record(to, [outbox.Event(order.id, order.version, event, _payload(change) | dict(more or {}))], at=at)
 
 
 def history_row(change: Change, from_status: str | None, version: int, at: datetime) -> dict[str, Any]:
@@ -97,4 +100,10 @@ def history_row(change: Change, from_status: str | None, version: int, at: datet
 
 def _payload(change: Change) -> dict[str, Any]:
     order = change.order
-    return types.order_payload(user_id=order.user_id, currency=order.currency, total=order.total, reason=change.reason)
+    return types.order_payload(
+        user_id=order.user_id,
+        currency=order.currency,
+        total=order.total,
+        country=order.country,
+        reason=change.reason,
+    )

@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 
 from orderkit.clock import now
 from orderkit.errors import Conflict, NotFound, PreconditionFailed
-from orderkit.orders import changes, snapshot
+from orderkit.events import types
+from orderkit.orders import changes, refunds, snapshot
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
+from orderkit.payments.models import PaymentStatus
 
 ADDRESS_CHANGED = "shipping address changed"
 STAFF_NOTE_CHANGED = "staff note changed"
@@ -54,9 +56,15 @@ def send_to(
         raise Conflict(
             f"the order is {order.status}; its address cannot be changed any more", facts={"status_now": order.status}
         )
-    if address != order.shipping_address:
-        values = {"shipping_address": address}
-        changes.edit(connection, order, values, ADDRESS_CHANGED, actor_id=actor_id, request_id=request_id, at=now())
+    if address == order.shipping_address:
+        return
+    values = {"shipping_address": address, "country": address.get("country")}
+    more: dict[str, Any] = {}
+    if order.payment_status == PaymentStatus.CAPTURED and order.country != address.get("country"):
+        more = types.sent_elsewhere_part(order.country, refunds.succeeded(connection, order))
+    changes.edit(
+        connection, order, values, ADDRESS_CHANGED, actor_id=actor_id, request_id=request_id, at=now(), more=more
+    )
 
 
 def note(

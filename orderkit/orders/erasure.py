@@ -60,7 +60,8 @@ def erase(connection: Connection, user_id: UUID) -> None:
     for one who holds an order or a key and waits for that row.
     """
     closed = select(_orders.c.id, _orders.c.shipping_address).where(_orders.c.user_id == user_id, _CLOSED)
-    found = connection.execute(closed.limit(AT_ONCE).with_for_update(skip_locked=True, key_share=True)).all()
+    free = closed.limit(AT_ONCE).with_for_update(skip_locked=True, key_share=True)
+    found = connection.execute(free.execution_options(query="orders.to_erase")).all()
     update_rows(
         connection,
         Order,
@@ -82,7 +83,8 @@ def waiting(connection: Connection, *, limit: int) -> Sequence[UUID]:
 
 def due(at: datetime) -> Select[Any]:
     """Rides ix_users_to_erase."""
-    return select(_users.c.id).where(_users.c.erase_at <= at).order_by(_users.c.erase_at)
+    waiting = select(_users.c.id).where(_users.c.erase_at <= at).order_by(_users.c.erase_at)
+    return waiting.execution_options(query="users.to_erase")
 
 
 def go_on(connection: Connection, user_id: UUID) -> None:

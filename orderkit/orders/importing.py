@@ -21,7 +21,7 @@ from orderkit.errors import Invalid
 from orderkit.ids import new_id
 from orderkit.orders import import_plan
 from orderkit.orders.import_plan import Plan, PlannedOrder, Rejected
-from orderkit.orders.past import Differs, PastOrder, PastOrders, PastRefund
+from orderkit.orders.past import AfterWriting, Differs, PastOrder, PastOrders, PastRefund
 from orderkit.orders.pricing import PricedLine
 from orderkit.orders.sources import FORMATS, records
 from orderkit.orders.sources.lines import Unfit
@@ -79,13 +79,15 @@ def preview(plan: Plan) -> Imported:
     return _imported(plan, {}, orders=0, refunds=0)
 
 
-def execute(database: Database, plan: Plan, *, progress: Progress = lambda _lines: None) -> Imported:
-    """Writes what of the plan is not there yet.
+def execute(
+    database: Database, plan: Plan, *, progress: Progress = lambda _lines: None, after: AfterWriting | None = None
+) -> Imported:
+    """Writes what of the plan is not there yet, and calls `after` in each of its transactions.
 
     An order that was imported before with another total is left as it is, and its lines are rejected.
     """
     users, names = _prepare(database, plan)
-    past = PastOrders(database, reason=f"imported from {plan.format.name}", announce=True)
+    past = PastOrders(database, reason=f"imported from {plan.format.name}", announce=True, after=after)
     late: dict[str, str] = {}
     orders = refunds = 0
     for batch in _batches(plan.orders):
@@ -160,6 +162,7 @@ def _past_order(plan: Plan, order: PlannedOrder, user_id: UUID, names: Mapping[s
         placed_at=first.placed_at,
         method="imported",
         note=f"{plan.format.name} {order.number}" + (f", {first.country}" if first.country else ""),
+        country=first.country or None,
         refunds=tuple(
             PastRefund(uuid5(_REFUNDS, one.identity), one.amount, one.line.placed_at, f"cancelled by {one.line.order}")
             for one in order.refunds

@@ -19,6 +19,8 @@ from orderkit.orders.states import OrderStatus
 class Order(Table, table=True):
     """What somebody wants. `version` counts its changes, from 1, and is its ETag and the sequence of its events.
 
+    `country` is where it is delivered, as it was written; it stays when the rest of the address is erased.
+
     `number` is what people call it; only orders older than numbers have none. `labels` are the caller's own, text by text.
 
     (user, idempotency key) stays unique for ever, also after the key itself has been forgotten.
@@ -49,6 +51,7 @@ class Order(Table, table=True):
     currency: str = Field(sa_type=Text)
     total: int = Field(sa_type=BigInteger)
     shipping_address: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    country: str | None = Field(default=None, sa_type=Text)
     note: str | None = Field(default=None, sa_type=Text)
     number: int | None = Field(default=None, sa_type=BigInteger)
     staff_note: str | None = Field(default=None, sa_type=Text)

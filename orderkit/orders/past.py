@@ -11,7 +11,7 @@ that they do not have yet. Keys in `idempotency_keys` would add nothing, as they
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -66,6 +66,7 @@ class PastOrder:
     placed_at: datetime
     method: str
     note: str | None = None
+    country: str | None = None
     refunds: tuple[PastRefund, ...] = ()
     declined: bool = False
 
@@ -93,13 +94,28 @@ class Differs:
 Outcome = Brought | Differs
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one transaction added to the past: `orders` as they were before their `refunds`, each refund with its order and
+    its amount in minor units, and those orders that the refunds `ended`."""
+
+    orders: Sequence[OrderSnapshot]
+    refunds: Sequence[tuple[OrderSnapshot, PastRefund, int]]
+    ended: Sequence[OrderSnapshot]
+
+
+AfterWriting = Callable[[Connection, Written], None]
+"""Called last in the transaction, to have what is derived from orders written along with them."""
+
+
 class PastOrders:
     """Brings in lists of past orders. `reason` goes into their histories; with `announce` each sends `order.imported`."""
 
-    def __init__(self, database: Database, *, reason: str, announce: bool) -> None:
+    def __init__(self, database: Database, *, reason: str, announce: bool, after: AfterWriting | None = None) -> None:
         self._database = database
         self._reason = reason
         self._announce = announce
+        self._after = after
 
     def bring_in(self, members: Sequence[PastOrder]) -> list[Outcome]:
         """One outcome for each member, in order; all in one transaction. No key may be among `members` twice.
@@ -120,10 +136,13 @@ class PastOrders:
         at = now()
         known = _known(connection, [one.key for one in members])
         fresh = [one for one in members if one.key not in known]
-        self._write(connection, fresh, at)
+        written = self._write(connection, fresh, at)
         ids = {one.key: known[one.key].id if one.key in known else one.order_id for one in members}
         same = [one for one in members if one.key not in known or _same(one, known[one.key])]
-        refunded = _refund(connection, {ids[one.key]: one.refunds for one in same if one.refunds})
+        given, ended = _refund(connection, {ids[one.key]: one.refunds for one in same if one.refunds})
+        if self._after is not None and (written or given):
+            self._after(connection, Written(written, given, ended))
+        refunded = Counter(order.id for order, _refund, _amount in given)
         outcomes: list[Outcome] = []
         for one in members:
             row = known.get(one.key)
@@ -133,9 +152,9 @@ class PastOrders:
                 outcomes.append(Brought(row is None or row.id == one.order_id, refunded[ids[one.key]]))
         return outcomes
 
-    def _write(self, connection: Connection, members: Sequence[PastOrder], at: datetime) -> None:
+    def _write(self, connection: Connection, members: Sequence[PastOrder], at: datetime) -> Sequence[OrderSnapshot]:
         if not members:
-            return
+            return ()
         taken = numbers.take(connection, len(members))
         orders = [_as_it_ended(one, number) for one, number in zip(members, taken, strict=True)]
         placement.write_orders(connection, orders)
@@ -151,6 +170,7 @@ class PastOrders:
             stock.pass_through(connection, shipped, self._reason, at=first)
         if self._announce:
             outbox.record(connection, [self._event(order) for order in orders], at=at)
+        return orders
 
     def _history(self, one: PastOrder, order: OrderSnapshot) -> list[dict[str, Any]]:
         if not one.declined:
@@ -164,7 +184,11 @@ class PastOrders:
 
     def _event(self, order: OrderSnapshot) -> outbox.Event:
         payload = types.order_payload(
-            user_id=order.user_id, currency=order.currency, total=order.total, reason=self._reason
+            user_id=order.user_id,
+            currency=order.currency,
+            total=order.total,
+            country=order.country,
+            reason=self._reason,
         )
         return outbox.Event(order.id, order.version, types.ORDER_IMPORTED, payload)
 
@@ -201,20 +225,23 @@ def _as_it_ended(one: PastOrder, number: int) -> OrderSnapshot:
         payment_attempts=0,
         refunded=0,
         number=number,
+        country=one.country,
         items=one.lines,
     )
 
 
-def _refund(connection: Connection, wanted: dict[UUID, tuple[PastRefund, ...]]) -> Counter[UUID]:
-    """Writes those refunds that are not there yet, by order, and answers how many of each order's are new.
+def _refund(
+    connection: Connection, wanted: dict[UUID, tuple[PastRefund, ...]]
+) -> tuple[list[tuple[OrderSnapshot, PastRefund, int]], list[OrderSnapshot]]:
+    """Writes those refunds that are not there yet; the new ones, and the orders that ended with them.
 
     No more is given back than is left, since others may have refunded an order after it came in. An order of which nothing
     is left is `refunded`.
     """
-    new: Counter[UUID] = Counter()
+    new: list[tuple[OrderSnapshot, PastRefund, int]] = []
     refund_ids = [refund.id for refunds in wanted.values() for refund in refunds]
     if not refund_ids:
-        return new
+        return new, []
     found = connection.execute(select(_refunds.c.id).where(any_of(connection, _refunds.c.id, refund_ids)))
     there = {row.id for row in found}
     missing = {order_id: [one for one in refunds if one.id not in there] for order_id, refunds in wanted.items()}
@@ -229,13 +256,13 @@ def _refund(connection: Connection, wanted: dict[UUID, tuple[PastRefund, ...]]) 
         rows += [_refund_row(order, refund, amount) for refund, amount in given]
         total, last = sum(amount for _, amount in given), given[-1][0]
         payments.append({"id": order.payment_id, "refunded": total, "updated_at": max(last.at, order.updated_at)})
-        new[order.id] = len(given)
+        new += [(order, refund, amount) for refund, amount in given]
         if order.refunded + total == order.total:
             ended.append((order, last))
     insert_rows(connection, Refund, rows)
     update_rows(connection, Payment, payments, add=("refunded",), only_if={"status": (PaymentStatus.IMPORTED.value,)})
     _end(connection, ended)
-    return new
+    return new, [order for order, _last in ended]
 
 
 def _up_to_what_is_left(order: OrderSnapshot, refunds: Sequence[PastRefund]) -> list[tuple[PastRefund, int]]:

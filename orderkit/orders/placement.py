@@ -192,7 +192,7 @@ class Placement:
             order = _pending(one, quote, numbers.of(one.order_id), at)
             outcomes[one.order_id] = order
             placed.append((one, order))
-        writes = Writes(connection)
+        writes = Writes(connection, "orders.place")
         _write(writes, placed, at, self._lease)
         stock.change(writes, {sku: left[sku] - product.stock for sku, product in products.items()})
         outbox.record(writes, low_stock.crossed(products, left), at=at)
@@ -245,6 +245,7 @@ def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -
         refunded=0,
         number=number,
         metadata=one.metadata,
+        country=one.shipping_address.get("country") if one.shipping_address else None,
         items=quote.lines,
     )
 
@@ -274,6 +275,7 @@ def write_orders(to: Connection | Writes, orders: Sequence[OrderSnapshot]) -> No
                 "currency": order.currency,
                 "total": order.total,
                 "shipping_address": order.shipping_address,
+                "country": order.country,
                 "note": order.note,
                 "number": order.number,
                 "staff_note": order.staff_note,

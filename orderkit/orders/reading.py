@@ -191,7 +191,7 @@ def along(
         query = query.where(tuple_(key, order_id) < here if descending else tuple_(key, order_id) > here)
     query = query.where(*(conditions[name] for name in within))
     order = (key.desc(), order_id.desc()) if descending else (key, order_id)
-    return query.order_by(*order).limit(limit)
+    return query.order_by(*order).limit(limit).execution_options(query=walk.name)
 
 
 def by_number(wanted: Wanted) -> Select[Any]:
@@ -199,7 +199,8 @@ def by_number(wanted: Wanted) -> Select[Any]:
     conditions = _conditions(wanted)
     number = conditions.pop("number")
     fits = and_(true(), *conditions.values()).label("fits")
-    return select(_orders.c.created_at, _orders.c.total, _orders.c.id, fits).where(number)
+    found = select(_orders.c.created_at, _orders.c.total, _orders.c.id, fits).where(number)
+    return found.execution_options(query="orders.by_number")
 
 
 _BOUNDS: dict[Sort, tuple[str, str]] = {

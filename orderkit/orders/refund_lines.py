@@ -87,7 +87,7 @@ def taken(connection: Connection, payment_id: UUID) -> Counter[int]:
     found = select(_lines.c.line, _lines.c.quantity).join(_refunds, _refunds.c.id == _lines.c.refund_id)
     found = found.where(_refunds.c.payment_id == payment_id, _refunds.c.status != RefundStatus.FAILED.value)
     pieces: Counter[int] = Counter()
-    for line, quantity in connection.execute(found):
+    for line, quantity in connection.execute(found.execution_options(query="refunds.taken")):
         pieces[line] += quantity
     return pieces
 
@@ -104,6 +104,7 @@ def of_refunds(connection: Connection, refund_ids: Sequence[UUID]) -> dict[UUID,
     """Line and quantity, in the order of lines, of each of those refunds; those without lines have an empty list."""
     lines: dict[UUID, list[tuple[int, int]]] = {one: [] for one in refund_ids}
     found = select(_lines).where(any_of(connection, _lines.c.refund_id, refund_ids))
-    for row in connection.execute(found.order_by(_lines.c.refund_id, _lines.c.line)):
+    ordered = found.order_by(_lines.c.refund_id, _lines.c.line)
+    for row in connection.execute(ordered.execution_options(query="refunds.lines")):
         lines[row.refund_id].append((row.line, row.quantity))
     return lines

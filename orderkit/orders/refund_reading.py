@@ -33,19 +33,19 @@ def position(refund: OrderRefund) -> Position:
 
 def page(connection: Connection, order_id: UUID, *, limit: int, after: Position | None = None) -> Sequence[OrderRefund]:
     """At most `limit` refunds of an order, newest first, after `after`. Rides ix_refunds_payment_id."""
-    payment_id = connection.execute(select(_payments.c.id).where(_payments.c.order_id == order_id)).scalar()
+    payment_id = select(_payments.c.id).where(_payments.c.order_id == order_id).scalar_subquery()
     query = select(_refunds).where(_refunds.c.payment_id == payment_id)
     query = query.order_by(_refunds.c.created_at.desc(), _refunds.c.id.desc()).limit(limit)
     if after is not None:
         query = query.where(tuple_(_refunds.c.created_at, _refunds.c.id) < tuple_(*after))
-    return _with_lines(connection, order_id, query)
+    return _with_lines(connection, order_id, query.execution_options(query="refunds.of_order"))
 
 
 def find(connection: Connection, order_id: UUID, refund_id: UUID) -> OrderRefund | None:
     """That refund, if it is one of the order's."""
     of_order = select(_refunds).join(_payments, _payments.c.id == _refunds.c.payment_id)
     query = of_order.where(_refunds.c.id == refund_id, _payments.c.order_id == order_id)
-    return next(iter(_with_lines(connection, order_id, query)), None)
+    return next(iter(_with_lines(connection, order_id, query.execution_options(query="refunds.find"))), None)
 
 
 def _with_lines(connection: Connection, order_id: UUID, query: Select[Any]) -> list[OrderRefund]:

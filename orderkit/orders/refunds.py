@@ -28,6 +28,7 @@ from sqlalchemy import Connection, func, select
 from orderkit import money, retry
 from orderkit.clock import now
 from orderkit.errors import Conflict, Invalid, NotFound
+from orderkit.events import types
 from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, refund_lines, snapshot
@@ -234,6 +235,7 @@ def claim(connection: Connection, refund_id: UUID, *, settings: Settings) -> Due
         .join_from(_refunds, _payments, _payments.c.id == _refunds.c.payment_id)
         .where(_refunds.c.id == refund_id, _refunds.c.status == RefundStatus.PENDING.value, _refunds.c.run_at <= at)
         .with_for_update(key_share=True, of=_refunds)
+        .execution_options(query="refunds.claim")
     ).first()
     if row is None:
         return None
@@ -326,10 +328,7 @@ def _refused(connection: Connection, order: OrderSnapshot, row: Any, code: str, 
     changes.edit(connection, order, {}, what, at=at)
     if order.status != OrderStatus.CANCELLED:
         return
-    of_cancel = select(func.min(_history.c.at)).where(
-        _history.c.order_id == order.id, _history.c.to_status == OrderStatus.CANCELLED.value
-    )
-    if row.created_at < connection.execute(of_cancel).scalar_one():
+    if row.created_at < cancelled_at(connection, order.id):
         queue_rest(connection, order, "the order was cancelled", at=at)
         return
     owed = money.to_text(order.owed, order.currency)
@@ -338,21 +337,28 @@ def _refused(connection: Connection, order: OrderSnapshot, row: Any, code: str, 
     )
 
 
+def cancelled_at(connection: Connection, order_id: UUID) -> datetime:
+    """When an order that is cancelled was."""
+    when = select(func.min(_history.c.at)).where(
+        _history.c.order_id == order_id, _history.c.to_status == OrderStatus.CANCELLED.value
+    )
+    found: datetime = connection.execute(when.execution_options(query="orders.cancelled_at")).scalar_one()
+    return found
+
+
 def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, at: datetime) -> None:
-    """Puts goods back, and ends an order whose money has all gone back.
+    """Tells of the money, puts goods back, and ends an order whose money has all gone back.
 
     A cancelled order stays so, and its goods came back with the cancel. Goods of an order that never left, because it ends
     while it is merely paid, all come back; otherwise, with `restock`, those that the refund's lines say.
     """
+    what = f"refund of {money.to_text(row.amount, row.currency)} paid back"
+    told = types.refund_part(row.id, row.amount, row.created_at)
+    changes.edit(connection, order, {}, what, at=at, event=types.ORDER_REFUND_SUCCEEDED, more=told)
     if order.status == OrderStatus.CANCELLED:
         return
     before = order.status
-    given = connection.execute(
-        select(func.sum(_refunds.c.amount)).where(
-            _refunds.c.payment_id == order.payment_id, _refunds.c.status == RefundStatus.SUCCEEDED.value
-        )
-    ).scalar_one()
-    whole = int(given) == order.total
+    whole = sum(amount for _at, amount in succeeded(connection, order)) == order.total
     if whole and OrderStatus.REFUNDED in TRANSITIONS[OrderStatus(before)]:
         changes.apply(connection, [Change(order, OrderStatus.REFUNDED, row.reason, row.actor_id)], at=at)
     goods: Counter[str] = Counter()
@@ -364,6 +370,14 @@ def _succeeded(connection: Connection, order: OrderSnapshot, row: Any, at: datet
             goods[order.lines[line - 1].sku] += quantity
     if goods:
         stock.receive(connection, goods, f"restock of refund {row.id}", at=at, author_id=row.actor_id)
+
+
+def succeeded(connection: Connection, order: OrderSnapshot) -> list[tuple[datetime, int]]:
+    """The refunds of an order that went back: when each was asked for, and its amount in minor units."""
+    of_order = select(_refunds.c.created_at, _refunds.c.amount).where(
+        _refunds.c.payment_id == order.payment_id, _refunds.c.status == RefundStatus.SUCCEEDED.value
+    )
+    return [(row.created_at, row.amount) for row in connection.execute(of_order.order_by(_refunds.c.created_at))]
 
 
 def record_attempts(to: Connection | Writes, attempts: Sequence[tuple[UUID, Attempt]]) -> None:

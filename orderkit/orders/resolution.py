@@ -53,7 +53,8 @@ def claim_payment(connection: Connection, payment_id: UUID, *, settings: Setting
 
     Locks the order first. It is to be voided once the order no longer waits for it, or has waited for `payment_void_after`.
     """
-    order_id = connection.execute(select(_payments.c.order_id).where(_payments.c.id == payment_id)).scalar()
+    of_payment = select(_payments.c.order_id).where(_payments.c.id == payment_id)
+    order_id = connection.execute(of_payment.execution_options(query="payments.claim")).scalar()
     if order_id is None:
         return None
     order = snapshot.lock(connection, [order_id])[order_id]

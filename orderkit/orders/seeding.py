@@ -30,7 +30,7 @@ from orderkit.errors import Conflict
 from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.money import MAX_AMOUNT
-from orderkit.orders.past import Brought, PastOrder, PastOrders, PastRefund
+from orderkit.orders.past import AfterWriting, Brought, PastOrder, PastOrders, PastRefund
 from orderkit.orders.pricing import PricedLine
 
 BATCH_ORDERS = 1_000
@@ -84,6 +84,15 @@ class Seeded:
     refunds_created: int
 
 
+_COUNTRIES = (("GB", 60), ("IE", 9), ("DE", 8), ("FR", 7), ("NL", 5), ("US", 5), ("ES", 3), ("AU", 2), ("JP", 1))
+_COUNTRY_OF = tuple(code for code, share in _COUNTRIES for _ in range(share))
+
+
+def country(user: int) -> str:
+    """Where a seeded user, from 0, has everything sent: in these shares, mixed well, and no random number used up for it."""
+    return _COUNTRY_OF[user * 37 % len(_COUNTRY_OF)]
+
+
 def email(number: int) -> str:
     """The address of a seeded user, from 1."""
     return f"shopper{number}@example.com"
@@ -111,9 +120,16 @@ def open_shop(database: Database, history: History) -> Shop:
     return Shop(users, created, password if created else None, products, made)
 
 
-def write(database: Database, history: History, shop: Shop, *, progress: Progress = lambda _orders: None) -> Seeded:
-    """Writes those orders of the history that are not there yet."""
-    past = PastOrders(database, reason="seeded", announce=False)
+def write(
+    database: Database,
+    history: History,
+    shop: Shop,
+    *,
+    progress: Progress = lambda _orders: None,
+    after: AfterWriting | None = None,
+) -> Seeded:
+    """Writes those orders of the history that are not there yet, and calls `after` in each of its transactions."""
+    past = PastOrders(database, reason="seeded", announce=False, after=after)
     orders = refunds = 0
     every = past_orders(history, shop)
     while batch := list(islice(every, BATCH_ORDERS)):
@@ -183,16 +199,18 @@ class _Maker:
             # Of an order from the last days sooner, and not never: whether there is a refund must not depend on today.
             at = placed_at + min(wait, (self._until - placed_at) * (wait / timedelta(days=14)))
             refunds = (PastRefund(uuid5(_REFUNDS, key), amount, at, "returned"),)
+        # The square of a uniform number: a tenth of the users place a third of the orders.
+        user = int(len(self._users) * random.random() ** 2)
         return PastOrder(
             order_id=new_id(),
-            # The square of a uniform number: a tenth of the users place a third of the orders.
-            user_id=self._users[int(len(self._users) * random.random() ** 2)],
+            user_id=self._users[user],
             idempotency_key=key,
             lines=lines,
             currency=self._products[0].currency,
             total=total,
             placed_at=placed_at,
             method="imported",
+            country=country(user),
             refunds=refunds,
             declined=fate > 1 - _DECLINED,
         )

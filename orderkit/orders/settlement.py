@@ -19,6 +19,7 @@ from orderkit.batches import in_one_transaction
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.errors import NotFound
+from orderkit.events import types
 from orderkit.idempotency import Answer, IdempotencyKey
 from orderkit.inventory import stock
 from orderkit.orders import changes, pricing, refunds, snapshot
@@ -31,6 +32,9 @@ from orderkit.payments.gateways import Captured, ChargeResult, Declined, Unknown
 from orderkit.payments.models import UNRESOLVED, Payment, PaymentStatus
 from orderkit.rows import Writes, update_rows
 from orderkit.settings import Settings
+
+CAPTURED_LATE = "payment captured after the order was cancelled"
+"""What the history says of money that came and is not wanted any more; its refund is queued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Settlement:
         snapshot.load_lines(
             connection, [orders[one.order_id] for one in members if one.answer and one.order_id in orders]
         )
-        writes = Writes(connection)
+        writes = Writes(connection, "orders.settle")
         work.gather(writes, at)
         answers = {
             order.key: one.answer(order) for one in members if one.answer and (order := orders.get(one.order_id))
@@ -165,13 +169,24 @@ class _Work:
         update_rows(writes, Payment, list(self.payments.values()), only_if=unresolved)
         refunds.record_attempts(writes, self.attempts)
         changes.apply(writes, self.changes, at=at)
+        moved = {change.order.id for change in self.changes}
+        for order in self.refund:
+            if order.id not in moved:  # so that the stored answer has the version that the order has then
+                _tell_of_late_money(writes, order, at)
 
     def undo(self, connection: Connection, at: datetime) -> None:
         """Gives back stock, and money that is not wanted: seldom, and after the payment is what it is now."""
+        moved = {change.order.id for change in self.changes}
         for order in self.refund:
+            if order.id in moved:  # one statement writes no row twice
+                _tell_of_late_money(connection, order, at)
             refunds.queue_rest(connection, order, "the order was cancelled", at=at)
         snapshot.load_lines(connection, self.give_back)
         returned: Counter[str] = Counter()
         for order in self.give_back:
             returned.update(pricing.needs(order.lines))
         stock.give_back(connection, returned)
+
+
+def _tell_of_late_money(to: Connection | Writes, order: OrderSnapshot, at: datetime) -> None:
+    changes.edit(to, order, {}, CAPTURED_LATE, at=at, event=types.ORDER_CAPTURED_LATE)

@@ -47,6 +47,7 @@ class OrderSnapshot:
     number: int | None = None
     staff_note: str | None = None
     metadata: dict[str, str] | None = None
+    country: str | None = None
     items: tuple[PricedLine, ...] | None = None
 
     @property
@@ -103,12 +104,13 @@ def lock(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderS
 @lru_cache
 def _locking(dialect: str) -> Select[Any]:
     wanted = WITH_PAYMENT.where(in_list(dialect, _orders.c.id)).order_by(_orders.c.id)
-    return wanted.with_for_update(key_share=True)
+    return wanted.with_for_update(key_share=True).execution_options(query="orders.lock")
 
 
 def load(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, OrderSnapshot]:
     """Snapshots with lines, unlocked, of those orders that exist."""
-    found = connection.execute(WITH_PAYMENT.where(any_of(connection, _orders.c.id, order_ids)))
+    these = WITH_PAYMENT.where(any_of(connection, _orders.c.id, order_ids))
+    found = connection.execute(these.execution_options(query="orders.load"))
     snapshots = {row.id: of_row(row) for row in found}
     load_lines(connection, list(snapshots.values()))
     return snapshots
@@ -121,7 +123,8 @@ def load_lines(connection: Connection, snapshots: Sequence[OrderSnapshot]) -> No
         return
     lines: dict[UUID, list[PricedLine]] = {order_id: [] for order_id in bare}
     found = any_of(connection, _items.c.order_id, list(bare))
-    for row in connection.execute(select(_items).where(found).order_by(_items.c.order_id, _items.c.line)):
+    query = select(_items).where(found).order_by(_items.c.order_id, _items.c.line)
+    for row in connection.execute(query.execution_options(query="orders.lines")):
         lines[row.order_id].append(PricedLine(row.sku, row.name, row.quantity, row.unit_price, row.line_total))
     for order_id, snapshot in bare.items():
         snapshot.items = tuple(lines[order_id])

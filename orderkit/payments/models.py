@@ -85,6 +85,7 @@ class PaymentAttempt(Table, table=True):
     duration_ms: int = Field(sa_type=Integer)
 
 
+_SUCCEEDED_SQL = text("status = 'succeeded'")
 _KEYED = text("idempotency_key IS NOT NULL")
 
 
@@ -105,6 +106,12 @@ class Refund(Table, table=True):
             postgresql_where=text("status = 'pending'"),
             sqlite_where=text("status = 'pending'"),
         ),  # the sweep
+        Index(
+            "ix_refunds_succeeded",
+            "created_at",
+            postgresql_where=_SUCCEEDED_SQL,
+            sqlite_where=_SUCCEEDED_SQL,
+        ),  # analytics: money given back by time
         Index("ix_refunds_payment_id", "payment_id", "created_at", "id"),  # the refunds of a payment
         Index(
             "uq_refunds_actor_id_idempotency_key",

@@ -93,7 +93,7 @@ def due_first(kind: Kind, at: datetime) -> Select[tuple[UUID]]:
     columns = kind.table.c
     not_just_woken = or_(columns.woken_at.is_(None), columns.woken_at <= at - WAKE_AGAIN)
     found = select(columns.id).where(text(kind.where), columns[kind.due] <= at, not_just_woken)
-    return found.order_by(columns[kind.due])
+    return found.order_by(columns[kind.due]).execution_options(query=f"{kind.name}.due")
 
 
 class Due:
@@ -155,7 +155,7 @@ class Due:
             if session.connection().execute(due_first(kind, at).limit(1)).first() is None:
                 return 0
         with self._database.transaction() as session:
-            woken = _stamp(session.connection(), kind, limit, at)
+            woken = stamp(session.connection(), kind, limit, at)
         for row_id in woken:
             kind.wake(row_id)
         return len(woken)
@@ -203,9 +203,9 @@ def _limit(breaker: Breaker, room: int) -> int:
     return room if breaker.state == "closed" else min(room, 1)
 
 
-def _stamp(connection: Connection, kind: Kind, limit: int, at: datetime) -> Sequence[UUID]:
+def stamp(connection: Connection, kind: Kind, limit: int, at: datetime) -> Sequence[UUID]:
     """Notes on the rows that somebody was woken for them. Rows that are locked are just being looked after."""
     table = kind.table
     due = due_first(kind, at).limit(limit).with_for_update(skip_locked=True, key_share=True).cte("due")
     stamped = table.update().where(table.c.id.in_(select(due.c.id))).values(woken_at=at).returning(table.c.id)
-    return connection.execute(stamped).scalars().all()
+    return connection.execute(stamped.execution_options(query=f"{kind.name}.wake")).scalars().all()

@@ -9,6 +9,7 @@ from typing import Any
 from loguru import logger
 from sqlalchemy import Connection, select
 
+from orderkit.analytics import facts, rollups
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.events import types
@@ -25,17 +26,14 @@ STOPPING = (types.ORDER_CANCELLED, types.ORDER_REFUNDED)
 _events = OutboxEvent.__table__  # type: ignore[attr-defined]
 _leases = Lease.__table__  # type: ignore[attr-defined]
 
-_unsent = (
-    select(_events.c.id, _events.c.order_id, _events.c.type)
-    .where(_events.c.sent_at.is_(None), _events.c.order_id.is_not(None))
-    .order_by(_events.c.order_id, _events.c.sequence)
-)
+_unsent = facts.unsent_events()
 # Asked for by themselves: NULL sorts behind every order on one engine and before them on the other, and either would
 # have the one kind wait for as long as there is enough of the other.
 _unsent_of_products = (
     select(_events.c.id, _events.c.type, _events.c.payload)
     .where(_events.c.sent_at.is_(None), _events.c.order_id.is_(None))
     .order_by(_events.c.created_at, _events.c.id)
+    .execution_options(query="outbox.unsent_of_products")
 )
 
 
@@ -65,6 +63,8 @@ class Relay:
             _apply(connection, events, at)
             sent = [{"id": event.id, "sent_at": at} for event in (*events, *of_products)]
             update_rows(connection, OutboxEvent, sent, only_if={"sent_at": None})
+            # Last, for whoever adds to the rollups too waits for this to end: with the events, or not at all.
+            rollups.apply(connection, facts.of_events(connection, events))
         _tell(of_products)  # after the commit, so that it is said once
         return len(sent)
 

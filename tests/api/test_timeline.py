@@ -165,6 +165,27 @@ def test_the_story_is_whole_in_order_and_can_be_read_aloud(
     }
 
 
+def test_money_that_came_after_a_cancel_and_its_refund_are_told_once_each(
+    api: Client, shop: Shop, owner: dict[str, str]
+) -> None:
+    order = shop.place()
+    with shop.database.transaction() as session:
+        cancellation.cancel(session.connection(), order.id, reason="changed my mind")
+    Settlement(shop.database, shop.settings).settle([Settle(order.id, Captured(f"ch_{order.id.hex}"))])
+    [refund] = shop.refunds()
+    with shop.database.transaction() as session:
+        due = refunds.claim(session.connection(), refund.id, settings=shop.settings)
+        assert due is not None
+        refunds.settle(session.connection(), due, Refunded("re_1"), [], settings=shop.settings)
+    told = [one["what"] for one in story(api, order.id, owner)]
+    assert told[:2] == ["The order was placed by the customer.", "The order was cancelled: changed my mind."]
+    assert sorted(told[2:]) == [
+        "A refund of 5.00 GBP was asked for: the order was cancelled.",
+        "The payment came after the order was cancelled.",
+        "The refund of 5.00 GBP was paid.",
+    ]
+
+
 def test_every_change_says_from_what_to_what_by_whom_why_and_in_which_request(
     api: Client, shop: Shop, support: dict[str, str], clerk: User
 ) -> None:

@@ -45,4 +45,4 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """What commands print goes to a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(printing, "_in_terminal", lambda: True)
+    monkeypatch.setattr(printing, "in_terminal", lambda: True)

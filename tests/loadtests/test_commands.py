@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import lists, report
+from loadtests import lists, report, rollup_cost
 from loadtests.against_pgbench import Round, verdict
 from loadtests.buyers import Takings
 from loadtests.one_order import Written
 from loadtests.report import Run, markdown
+from loadtests.rollup_cost import Half
 from loadtests.stack import Counts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,14 +38,16 @@ KEPT = Counts(orders=3, paid=3, captured=3, answered=3, events=3, taken=5)
 RUN = Run("SQLite", 2, datetime(2026, 11, 21, 12, tzinfo=UTC), TOLD, api_cpu=0.01, kept=KEPT)
 
 
-def measure(*options: str, command: str = "against_pgbench") -> subprocess.CompletedProcess[str]:
+def measure(
+    *options: str, command: str = "against_pgbench", within_s: float = WITHIN_S
+) -> subprocess.CompletedProcess[str]:
     short = ["--seconds", "1", "--rounds", "1", "--clients", "4"]
     return subprocess.run(
         [sys.executable, "-m", f"loadtests.{command}", *short, *options],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=WITHIN_S,
+        timeout=within_s,
     )
 
 
@@ -63,6 +66,23 @@ def test_orders_amid_logins_are_measured_and_nobody_is_refused() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "'login 200'" in done.stdout
     assert "median: B/A" in done.stdout
+
+
+@pytest.mark.integration
+def test_the_cost_of_rollups_is_measured_on_orders_that_they_count_once() -> None:
+    done = measure("--rate", "10", "--at-most", "1000", command="rollup_cost", within_s=3 * WITHIN_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^ +1 with +\d+ ", done.stdout, re.MULTILINE)
+    assert "times the CPU" in done.stdout
+
+
+def test_rollups_that_have_an_order_twice_are_not_good_at_any_price(capsys: pytest.CaptureFixture[str]) -> None:
+    without, with_ = Half(10, 1.0, 1.0, 1.0, counted=0), Half(10, 1.0, 1.2, 1.0, counted=10)
+    assert rollup_cost.verdict([(without, with_)], 1.10) == 0
+    assert rollup_cost.verdict([(without, with_)], 1.05) == 1
+    assert "dearer than wanted: 1.07 > 1.05" in capsys.readouterr().err
+    assert rollup_cost.verdict([(without, replace(with_, counted=11))], 2) == 1
+    assert rollup_cost.verdict([(replace(without, counted=1), with_)], 2) == 1
 
 
 @pytest.mark.integration

@@ -128,6 +128,7 @@ def test_an_order_lands_delivered_at_its_own_date_with_an_imported_payment(datab
     placed_at = datetime(2010, 12, 14, 8, 26, tzinfo=UTC)
     assert (order.status, order.total, order.currency, order.version) == (OrderStatus.DELIVERED, 510, "GBP", 1)
     assert (order.created_at, order.note) == (placed_at, "online-retail 536365, United Kingdom")
+    assert order.country == "United Kingdom"
     assert (payment.status, payment.amount, payment.refunded) == (PaymentStatus.IMPORTED, 510, 0)
     assert (payment.created_at, payment.provider_reference) == (placed_at, None)
     items = {

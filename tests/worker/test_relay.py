@@ -65,7 +65,7 @@ def test_outbox_is_emptied_batch_by_batch(shop: Shop, small_batches: None) -> No
 
 def test_events_that_nobody_here_needs_are_passed_over(shop: Shop) -> None:
     order = shop.place()
-    payload = types.order_payload(user_id=shop.user_id, currency="EUR", total=1, reason="imported")
+    payload = types.order_payload(user_id=shop.user_id, currency="EUR", total=1, country=None, reason="imported")
     with shop.database.transaction() as session:
         imported = outbox.Event(order.id, 1, types.ORDER_IMPORTED, payload)
         outbox.record(session.connection(), [imported], at=clock.now())

@@ -1,0 +1,136 @@
+"""Adding facts up, and the sums to those that are there.
+
+Whoever adds does so in the very transaction that makes its facts known, and last in it: the relay with the events that it
+marks sent, an import with the orders that it writes. So at any moment the rollups and the unsent events together are what the
+base tables say, and a transaction that dies leaves none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select, type_coerce
+
+from orderkit.analytics import facts
+from orderkit.analytics.facts import Fact, GivenBack, Sale
+from orderkit.analytics.models import GRAINS_OF, Rollup
+from orderkit.db import BigSum
+from orderkit.events.models import Lease
+from orderkit.orders.past import Written
+from orderkit.rows import add_rows, insert_rows
+
+NAME = "rollups"
+COLUMNS = ("orders", "gross", "refunds", "refunded", "pieces")
+KEY = ("kind", "grain", "bucket", "currency", "key")
+
+_leases = Lease.__table__  # type: ignore[attr-defined]
+
+
+class Key(NamedTuple):
+    """Which row."""
+
+    kind: str
+    grain: str
+    bucket: datetime
+    currency: str
+    key: str
+
+
+Sums = dict[Key, list[int]]
+"""By row, its COLUMNS."""
+
+
+def apply(connection: Connection, told: Iterable[Fact]) -> None:
+    """Adds facts to the rollups within the caller's transaction, whose last act it must be: it takes a lock that all who add
+    wait for, and nobody who has it waits for anything else."""
+    add(connection, summed(told))
+
+
+def add_past(connection: Connection, written: Written) -> None:
+    """Adds past orders to the rollups; what an import calls after writing them."""
+    apply(connection, facts.of_past(written))
+
+
+def add(connection: Connection, sums: Mapping[Key, list[int]]) -> None:
+    """Adds sums to the rollups, as `apply` does."""
+    rows = [dict(zip((*KEY, *COLUMNS), (*key, *sums[key]), strict=True)) for key in sorted(sums) if any(sums[key])]
+    if rows:
+        hold(connection)
+        add_rows(connection, Rollup, rows, by=KEY)
+
+
+def hold(connection: Connection) -> None:
+    """Waits until nobody else adds, and keeps others from it until the transaction ends. On SQLite a writer is alone anyway."""
+    held = select(_leases.c.name).where(_leases.c.name == NAME).with_for_update(key_share=True)
+    if connection.execute(held).first() is None:
+        insert_rows(connection, Lease, [{"name": NAME}], skip_existing=True)
+        connection.execute(held).one()
+
+
+def summed(told: Iterable[Fact]) -> Sums:
+    """The sums of facts, in every row that they belong to."""
+    sums = _finest(told)
+    for key in tuple(sums):
+        finer = sums[key]
+        for grain in GRAINS_OF[key.kind][1:]:
+            coarser = Key(key.kind, grain, floor(key.bucket, grain), key.currency, key.key)
+            into = sums.setdefault(coarser, [0] * len(COLUMNS))
+            for place, value in enumerate(finer):
+                into[place] += value
+    return sums
+
+
+def _finest(told: Iterable[Fact]) -> Sums:
+    """The sums of facts in the rows of the finest grain of each kind."""
+    sums: Sums = {}
+
+    def count(key: Key, orders: int, gross: int, refunds: int, refunded: int, pieces: int) -> None:
+        into = sums.get(key)
+        if into is None:
+            sums[key] = [orders, gross, refunds, refunded, pieces]
+            return
+        into[0] += orders
+        into[1] += gross
+        into[2] += refunds
+        into[3] += refunded
+        into[4] += pieces
+
+    for fact in told:
+        quarter, currency = floor(fact.at, "quarter"), fact.currency
+        if isinstance(fact, Sale | GivenBack):
+            day = floor(quarter, "day")
+            sign, amount = fact.sign, fact.sign * fact.amount
+            money = (sign, amount, 0, 0, 0) if isinstance(fact, Sale) else (0, 0, sign, amount, 0)
+            count(Key("total", "quarter", quarter, currency, ""), *money)
+            count(Key("country", "quarter", quarter, currency, fact.country or ""), *money)
+            count(Key("user", "day", day, currency, str(fact.user_id)), *money)
+            for line in fact.lines if isinstance(fact, Sale) else ():
+                count(Key("product", "day", day, currency, line.sku), 0, sign * line.revenue, 0, 0, sign * line.pieces)
+        else:
+            if fact.before is not None:
+                count(Key("status", "quarter", quarter, currency, fact.before), -1, 0, 0, 0, 0)
+            count(Key("status", "quarter", quarter, currency, fact.after), 1, 0, 0, 0, 0)
+    return sums
+
+
+def floor(at: datetime, grain: str) -> datetime:
+    """The first instant of the bucket that `at`, an instant in UTC, lies in."""
+    match grain:
+        case "quarter":
+            return at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
+        case "hour":
+            return at.replace(minute=0, second=0, microsecond=0)
+        case "day":
+            return at.replace(hour=0, minute=0, second=0, microsecond=0)
+        case _:
+            return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def sum_of(connection: Connection, column: Any) -> ColumnElement[int]:
+    """The sum of a column of sums. SQLite's own stops with an error past 2**63 - 1; this one then approximates."""
+    if connection.dialect.name == "postgresql":
+        return func.sum(column)
+    high, low = (func.sum(column.op(part)(literal_column("4294967296"))) for part in "/%")
+    return type_coerce(high.op("*")(literal_column("4294967296")).op("+")(low), BigSum)

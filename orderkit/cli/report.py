@@ -1,0 +1,316 @@
+"""`orderkit report`: what was sold, to whom, and what became of the orders."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from orderkit.cli import printing
+from orderkit.cli.database import opened_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orderkit.analytics.asking import Asked
+    from orderkit.analytics.source import Source
+    from orderkit.api.report_answers import Answer
+
+app = typer.Typer(invoke_without_command=True)
+
+
+class Format(StrEnum):
+    """How a report is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    SVG = "svg"
+
+
+class SalesBy(StrEnum):
+    """What sales are summed by."""
+
+    DAY = "day"
+    MONTH = "month"
+    COUNTRY = "country"
+
+
+class ProductsBy(StrEnum):
+    """What makes a product a top one."""
+
+    QUANTITY = "quantity"
+    REVENUE = "revenue"
+
+
+class Compare(StrEnum):
+    """What with."""
+
+    PREVIOUS = "previous"
+
+
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="The first day, 2026-03-01, or instant, 2026-03-01T06:00:00Z. Else all there is."),
+]
+To = Annotated[str | None, typer.Option("--to", help="The day or instant before which it ends.")]
+Zone = Annotated[str, typer.Option(help="Whose days they are: a time zone of IANA.")]
+Currency = Annotated[str | None, typer.Option(help="Only what was sold in it.")]
+As = Annotated[Format, typer.Option("--format", help="A table for people, or for programs; a chart as SVG.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of to stdout.")]
+Limit = Annotated[int, typer.Option(min=1, max=printing.MOST, help="How many at most.")]
+
+
+@app.callback(epilog="Example: orderkit report daily --from 2026-01-01 --tz Europe/London · orderkit report --rebuild")
+def report(
+    context: typer.Context,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Recount what reports are made of, and put right what differs.")
+    ] = False,
+) -> None:
+    """See what was sold, to whom, and what became of the orders.
+
+    An order counts when it was placed, once its money came; a refund when it was asked for, once it succeeded. Currencies are
+    never summed.
+    """
+    if rebuild and context.invoked_subcommand is not None:
+        raise typer.BadParameter("--rebuild is no part of a report; run it by itself")
+    if rebuild:
+        _rebuild()
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+def _rebuild() -> None:
+    from orderkit import migrating
+    from orderkit.analytics import rebuild
+    from orderkit.cli.progress import progress
+
+    with opened_database() as database:
+        migrating.require_current(database)
+        with progress("counting days", rebuild.extent(database)) as advance:
+            put_right = rebuild.run(database, progress=advance)
+    typer.echo(f"{put_right:,} sums were wrong and are put right" if put_right else "all sums were right")
+
+
+@app.command(epilog="Example: orderkit report daily --from 2026-03-01 --to 2026-04-01 --tz Europe/London")
+def daily(
+    start: From = None,
+    end: To = None,
+    tz: Zone = "UTC",
+    currency: Currency = None,
+    format_: As = Format.TABLE,
+    json_: Json = False,
+    output: Output = None,
+) -> None:
+    """Orders and money of each day on which there were any."""
+    _sales("Sales by day", (start, end, tz, currency), SalesBy.DAY, None, format_, json_, output)
+
+
+@app.command(epilog="Example: orderkit report sales --by country --from 2026-03-01 --to 2026-04-01 --compare previous")
+def sales(
+    start: From = None,
+    end: To = None,
+    tz: Zone = "UTC",
+    currency: Currency = None,
+    by: Annotated[SalesBy, typer.Option(help="Country: where orders are delivered to.")] = SalesBy.DAY,
+    compare: Annotated[
+        Compare | None,
+        typer.Option(help="Also the totals of the period before: as many whole months, days, or as much time."),
+    ] = None,
+    format_: As = Format.TABLE,
+    json_: Json = False,
+    output: Output = None,
+) -> None:
+    """What was sold by day, by month or by country, and all in all."""
+    _sales(f"Sales by {by.value}", (start, end, tz, currency), by, compare, format_, json_, output)
+
+
+def _sales(
+    title: str,
+    wanted: tuple[str | None, str | None, str, str | None],
+    by: SalesBy,
+    compare: Compare | None,
+    format_: Format,
+    json_: bool,
+    output: Path | None,
+) -> None:
+    def read(source: Source, asked: Asked) -> Answer:
+        from orderkit.analytics import asking
+        from orderkit.api import report_answers
+
+        before = None if compare is None else asking.before(asked)
+        return report_answers.by_time_or_country(source, asked, by.value, before=before)
+
+    _show(title, wanted, read, Format.JSON if json_ else format_, output)
+
+
+@app.command(epilog="Example: orderkit report revenue --from 2026-01-01 --limit 10")
+def revenue(
+    start: From = None,
+    end: To = None,
+    tz: Zone = "UTC",
+    currency: Currency = None,
+    limit: Limit = 20,
+    format_: As = Format.TABLE,
+    json_: Json = False,
+    output: Output = None,
+) -> None:
+    """What each user brought, by net, highest first."""
+
+    def read(source: Source, asked: Asked) -> Answer:
+        from orderkit.api import report_answers
+
+        return report_answers.by_user(source, asked, limit=limit)
+
+    _show("Revenue by user", (start, end, tz, currency), read, Format.JSON if json_ else format_, output, limit)
+
+
+@app.command(epilog="Example: orderkit report status --from 2026-03-01")
+def status(
+    start: From = None,
+    end: To = None,
+    tz: Zone = "UTC",
+    currency: Currency = None,
+    format_: As = Format.TABLE,
+    json_: Json = False,
+    output: Output = None,
+) -> None:
+    """How many of the orders that were placed in a range are in which status now."""
+
+    def read(source: Source, asked: Asked) -> Answer:
+        from orderkit.api import report_answers
+
+        return report_answers.by_status(source, asked)
+
+    _show("Orders by status", (start, end, tz, currency), read, Format.JSON if json_ else format_, output)
+
+
+@app.command(epilog="Example: orderkit report top-products --by revenue --currency GBP")
+def top_products(
+    start: From = None,
+    end: To = None,
+    tz: Zone = "UTC",
+    currency: Currency = None,
+    by: Annotated[ProductsBy, typer.Option(help="What the highest of comes first.")] = ProductsBy.QUANTITY,
+    limit: Limit = 20,
+    format_: As = Format.TABLE,
+    json_: Json = False,
+    output: Output = None,
+) -> None:
+    """What sold most."""
+
+    def read(source: Source, asked: Asked) -> Answer:
+        from orderkit.api import report_answers
+
+        return report_answers.by_product(source, asked, by.value, limit=limit)
+
+    title = f"Top products by {by.value}"
+    _show(title, (start, end, tz, currency), read, Format.JSON if json_ else format_, output, limit)
+
+
+@app.command(epilog="Example: orderkit report spending customer@example.com --from 2026-01-01")
+def spending(
+    user: Annotated[str, typer.Argument(metavar="USER", help="E-mail address or id of the user.")],
+    start: From = None,
+    end: To = None,
+    tz: Zone = "UTC",
+    currency: Currency = None,
+    format_: As = Format.TABLE,
+    json_: Json = False,
+    output: Output = None,
+) -> None:
+    """What one user spent, in each currency."""
+    with opened_database() as database:
+        user_id = _user_id(database, user)
+
+    def read(source: Source, asked: Asked) -> Answer:
+        from orderkit.api import report_answers
+
+        return report_answers.of_user(source, asked, user_id)
+
+    _show(f"Spending of {user}", (start, end, tz, currency), read, Format.JSON if json_ else format_, output)
+
+
+def _user_id(database: Any, user: str) -> UUID:
+    """Raises NotFound for an address that nobody has."""
+    from orderkit.auth import accounts
+    from orderkit.errors import NotFound
+
+    try:
+        return UUID(user)
+    except ValueError:
+        found = accounts.find_by_email(database, user)
+    if found is None:
+        raise NotFound(f"there is no user {user}; see: orderkit users list")
+    return found.id
+
+
+def _show(
+    title: str,
+    wanted: tuple[str | None, str | None, str, str | None],
+    read: Callable[[Source, Asked], Answer],
+    format_: Format,
+    output: Path | None,
+    limit: int = 0,
+) -> None:
+    from orderkit.analytics import asking
+    from orderkit.analytics.source import Source
+    from orderkit.settings import load_settings
+
+    asked = asking.asked(*wanted)
+    if format_ is Format.SVG:
+        from orderkit.cli import report_chart
+
+        report_chart.require()
+    settings = load_settings()
+    with opened_database(settings) as database:
+        source = Source(settings, database)
+        try:
+            answer = read(source, asked)
+        finally:
+            source.close()
+    _write(_shown(title, answer, format_, output), output)
+    if answer.last is not None:
+        typer.echo(f"there are more: add --limit {printing.more_than(limit)}", err=True)
+
+
+def _shown(title: str, answer: Answer, format_: Format, output: Path | None) -> str:
+    """The text of the report; of a table for a terminal with its colours."""
+    import json
+
+    from orderkit.api import report_answers
+
+    match format_:
+        case Format.JSON:
+            return json.dumps(answer.members(), indent=2, ensure_ascii=False, default=str) + "\n"
+        case Format.CSV:
+            return report_answers.as_csv(answer)
+        case Format.SVG:
+            from orderkit.cli import report_chart
+
+            return report_chart.draw(title, answer)
+        case Format.TABLE:
+            from orderkit.cli import report_table
+
+            return report_table.draw(title, answer, for_terminal=output is None and printing.in_terminal())
+
+
+def _write(text: str, output: Path | None) -> None:
+    import sys
+
+    from orderkit.errors import Invalid
+
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise Invalid(f"cannot write {output}: {error.strerror}") from None
