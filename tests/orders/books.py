@@ -237,6 +237,7 @@ def one_parcel_at_most(story: Story, carrier: Carrier) -> None:
         assert story.status in {"shipped", "delivered", "refunded"}
         assert parcel.tracking_number == f"TR{parcel.id.hex}"
         assert carrier.parcels[parcel.id] == "carried"
+        assert story.status != "shipped" or parcel.delivered_at is None, "what the carrier delivered is delivered"
     assert sum(letter.resolved_at is None for letter in story.letters) == (parcel.status == "dead")
 
 

@@ -49,7 +49,7 @@ from orderkit.worker.tasks import Tasks
 from tests.factories import make_product, make_user
 from tests.orders import books
 from tests.orders.books import Books, Story
-from tests.orders.outside import CallerDied, Carrier, Mood, Provider
+from tests.orders.outside import CallerDied, Carrier, Mood, Provider, reference
 
 LEASE = timedelta(minutes=10)
 VOID_AFTER = timedelta(minutes=30)
@@ -282,9 +282,13 @@ class Life(RuleBasedStateMachine):
         """Those outside are in these moods in turn. A task for which it says None is lost on its way through the queue."""
         self.concerns_all()
         self.time.enter_context(clock.moved(after))
+        off = [story.payment.id for story in self.stories if story.status == "cancelled"]
+        taken = [self.provider.captured(reference(payment_id)) for payment_id in off]
         for (act, row_id), mood in zip(self._woken(), itertools.cycle(how), strict=False):
             if mood is not None:
                 self.run(self.acts[act](row_id), mood)
+        now = [self.provider.captured(reference(payment_id)) for payment_id in off]
+        assert now == taken, "nobody is charged for what was called off"
 
     def _woken(self) -> list[tuple[str, UUID]]:
         """What the loop says is due, of these orders and in their sequence, so that a run can be repeated."""

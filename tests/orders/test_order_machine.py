@@ -8,6 +8,7 @@ tries twenty times as many.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from tests.orders.life import (
     baskets,
     moods,
     quantities,
+    waits,
     which,
 )
 from tests.orders.outside import Mood
@@ -72,8 +74,9 @@ class OrderMachine(Life):
             assert isinstance(outcomes[-1], KeyInUse)
 
     @precondition(lambda self: self.keys)
-    @rule(number=which, mood=moods)
-    def the_same_request_comes_again(self, number: int, mood: Mood) -> None:
+    @rule(number=which, after=waits, mood=moods)
+    def the_same_request_comes_again(self, number: int, after: timedelta, mood: Mood) -> None:
+        self.time.enter_context(clock.moved(after))
         name, key = self._key(number)
         if clock.now() - key.at >= MONTHS:
             expected: str | None = "idempotency_key_expired"
@@ -91,7 +94,9 @@ class OrderMachine(Life):
         self.order(name, [*key.basket, (0, 1)], "idempotency_key_expired" if expired else "idempotency_key_reused")
 
     def _key(self, number: int) -> tuple[str, Key]:
-        names = list(self.keys)
+        names = sorted(
+            self.keys, key=lambda name: self.keys[name].answer is not None
+        )  # those not answered yet come first
         name = names[number % len(names)]
         return name, self.keys[name]
 
