@@ -104,7 +104,9 @@ def change_order(
     """Ships an order by hand, calls it delivered, cancels it, sends it elsewhere, or notes something: all that is named,
     or nothing.
 
-    Shipping by hand stops what is under way with the carrier; while the carrier is just being asked, it is a conflict.
+    Shipping by hand stops what is under way with the carrier; while the carrier is just being asked, it is a conflict. A status
+    that the order has already is no change: with `If-Match: *` a repeat is answered with the order as it is, with the ETag of
+    before it is 412.
     """
     with app.database.transaction() as session:
         connection = session.connection()
