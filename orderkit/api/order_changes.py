@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from orderkit.api import answers, problems, timeline
 from orderkit.api.dependencies import Running, requires
-from orderkit.api.json_body import Body, OneLine, StrictRoute, absent
+from orderkit.api.json_body import Body, Reason, StrictRoute, absent
 from orderkit.api.orders import AddressIn, Reader, no_card_number, readable, sent
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
@@ -62,9 +62,7 @@ class OrderChange(Body):
 
 
 class Cancellation(Body):
-    reason: Annotated[OneLine, AfterValidator(no_card_number)] | None = Field(
-        None, description="Kept in the story of the order, which its owner may read."
-    )
+    reason: Reason | None = Field(None, description="Kept in the story of the order, which its owner may read.")
 
 
 def if_match(
