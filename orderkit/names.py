@@ -1,4 +1,4 @@
-"""What can be a name: one line, with something to be seen in it, that does not turn around what stands beside it.
+"""What can be a name, or a reason: one line, with something to be seen in it, that does not turn around what stands beside it.
 
 Names are shown to others: in lists, in logs, in terminals.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+
+from orderkit.redaction import looks_like_card
 
 MAX_LENGTH = 200
 """Characters."""
@@ -32,4 +34,15 @@ def check(text: str) -> str:
         raise ValueError("has control characters")
     if all(unicodedata.category(one) in _UNSEEN or _BLANK.match(one) for one in text):
         raise ValueError("is blank")
+    return text
+
+
+def check_reason(text: str) -> str:
+    """`text`, if it can be the reason of something that somebody did: like a name, and no card number. Raises ValueError.
+
+    Reasons are kept for as long as what was done, and others read them.
+    """
+    check(text)
+    if looks_like_card(text):
+        raise ValueError("looks like a card number; never send one here")
     return text

@@ -37,7 +37,10 @@ class Body(BaseModel):
 
 
 OneLine = Annotated[str, Field(min_length=1, max_length=names.MAX_LENGTH), AfterValidator(names.check)]
-"""A name or a reason: 1 to 200 characters, something to be seen among them, and no line breaks."""
+"""A name: 1 to 200 characters, something to be seen among them, and no line breaks."""
+
+Reason = Annotated[str, Field(min_length=1, max_length=names.MAX_LENGTH), AfterValidator(names.check_reason)]
+"""Why somebody did something: like a name, and no card number."""
 
 
 def absent() -> Any:

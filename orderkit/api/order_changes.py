@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from orderkit.api import answers, problems, timeline
 from orderkit.api.dependencies import Running, requires
-from orderkit.api.json_body import Body, OneLine, StrictRoute, absent
+from orderkit.api.json_body import Body, Reason, StrictRoute, absent
 from orderkit.api.orders import AddressIn, Reader, no_card_number, readable, sent
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
@@ -62,9 +62,7 @@ class OrderChange(Body):
 
 
 class Cancellation(Body):
-    reason: Annotated[OneLine, AfterValidator(no_card_number)] | None = Field(
-        None, description="Kept in the story of the order, which its owner may read."
-    )
+    reason: Reason | None = Field(None, description="Kept in the story of the order, which its owner may read.")
 
 
 def if_match(
@@ -104,7 +102,9 @@ def change_order(
     """Ships an order by hand, calls it delivered, cancels it, sends it elsewhere, or notes something: all that is named,
     or nothing.
 
-    Shipping by hand stops what is under way with the carrier; while the carrier is just being asked, it is a conflict.
+    Shipping by hand stops what is under way with the carrier; while the carrier is just being asked, it is a conflict. A status
+    that the order has already is no change: with `If-Match: *` a repeat is answered with the order as it is, with the ETag of
+    before it is 412.
     """
     with app.database.transaction() as session:
         connection = session.connection()

@@ -15,7 +15,7 @@ from sqlmodel import Session
 from orderkit import idempotency
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, Runtime, anyone, requires
-from orderkit.api.json_body import Body, OneLine, StrictRoute
+from orderkit.api.json_body import Body, OneLine, Reason, StrictRoute
 from orderkit.api.orders import idempotency_key
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
@@ -76,7 +76,7 @@ class Movement(Body):
     delta: Annotated[
         int, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT, description="Pieces received, or taken away if negative.")
     ]
-    reason: OneLine
+    reason: Reason
 
     @model_validator(mode="after")
     def _moves(self) -> Movement:

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orderkit import idempotency
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, requires
-from orderkit.api.json_body import Body, OneLine, StrictRoute, absent
-from orderkit.api.orders import Reader, idempotency_key, no_card_number, readable
+from orderkit.api.json_body import Body, Reason, StrictRoute, absent
+from orderkit.api.orders import Reader, idempotency_key, readable
 from orderkit.api.pagination import Page, Paging, paging
 from orderkit.auth.callers import Caller
 from orderkit.errors import NotFound
@@ -63,7 +63,7 @@ class RefundIn(Body):
     )
     lines: Annotated[list[RefundLineIn], Field(min_length=1, max_length=100)] = Field(default_factory=absent)
     restock: bool = Field(False, description="The goods, which must have left, come back when it succeeded.")
-    reason: Annotated[OneLine, AfterValidator(no_card_number)] = Field(description="The order's owner may read it.")
+    reason: Reason = Field(description="The order's owner may read it.")
 
     @model_validator(mode="after")
     def _one_measure(self) -> RefundIn:

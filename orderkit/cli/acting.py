@@ -33,6 +33,18 @@ def require_meant(yes: bool, question: str, otherwise: str) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
+def check_reason(reason: str) -> str:
+    """`reason`, if it can be one, as over HTTP. Raises Invalid."""
+    from orderkit import names
+    from orderkit.errors import Invalid
+
+    try:
+        return names.check_reason(reason)
+    except ValueError as error:
+        told = "a reason is one line of 1 to 200 characters, and never a card number"
+        raise Invalid(f"{told}; this one {error}") from None
+
+
 def _user() -> str:
     import os
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from orderkit.cli import printing, repeating
-from orderkit.cli.acting import require_meant
+from orderkit.cli.acting import check_reason, require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ Named = Annotated[str, typer.Argument(metavar="ORDER", help="Number or id of the
 MAX_PIECES = 1_000_000
 """Of one line of a refund, as over HTTP."""
 
+MAX_NUMBER = 2**63 - 1
+"""Of an order, as the database counts."""
+
 STORY = 1000
 """So much of what happened to an order is shown at once."""
 
@@ -39,7 +42,7 @@ def orders() -> None:
 def list_(
     status: Annotated[str | None, typer.Option(help="Only those that are this now: pending, paid, shipped …")] = None,
     email: Annotated[str | None, typer.Option(help="Only those of the user with this address.")] = None,
-    number: Annotated[int | None, typer.Option(min=1, max=2**63 - 1, help="Only the one with this number.")] = None,
+    number: Annotated[int | None, typer.Option(min=1, max=MAX_NUMBER, help="Only the one with this number.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
     after: Annotated[UUID | None, typer.Option(help="Go on after the order with this id.")] = None,
     json_: Json = False,
@@ -123,7 +126,7 @@ def cancel(
     from orderkit.api import answers
     from orderkit.orders import cancellation
 
-    _check_reason(reason)
+    check_reason(reason)
     with opened_database() as database:
         order_id = _named(database, order)
         require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
@@ -172,7 +175,7 @@ def refund(
     from orderkit.errors import Invalid
     from orderkit.settings import load_settings
 
-    _check_reason(reason)
+    check_reason(reason)
     known = repeating.Key(key)
     lines = _lines(line or [], sku or [])
     if lines and amount is not None:
@@ -267,22 +270,13 @@ def _told(amount: int | None, lines: list[AskedLine]) -> str:
     return ", ".join(pieces) or "all that is left"
 
 
-def _check_reason(reason: str) -> None:
-    """Raises Invalid."""
-    from orderkit.errors import Invalid
-    from orderkit.redaction import looks_like_card
-
-    if not reason.strip() or len(reason) > 200 or not reason.isprintable() or looks_like_card(reason):
-        raise Invalid("a reason is one line of 1 to 200 characters, and never a card number")
-
-
 def _named(database: Database, order: str) -> UUID:
     """The id of the order with this number or id. Raises Invalid for what is neither, NotFound where there is none."""
     from orderkit.errors import Invalid, NotFound
     from orderkit.orders import reading
 
     with database.reading() as session:
-        if order.isascii() and order.isdigit() and len(order) < 19:
+        if order.isascii() and order.isdigit() and len(order) < 20 and int(order) <= MAX_NUMBER:
             found = reading.page(session.connection(), reading.Wanted(number=int(order)), limit=1).orders
             order_id = found[0].id if found else None
         else:

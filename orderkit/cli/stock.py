@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orderkit.cli import printing, repeating
-from orderkit.cli.acting import acting
+from orderkit.cli.acting import acting, check_reason
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
-MAX_REASON = 200
 MAX_PIECES = 2**53 - 1  # money.MAX_AMOUNT, which would take its import
 
 
@@ -111,12 +110,6 @@ def _movement(one: StockMovement) -> dict[str, Any]:
     return one.model_dump(include={"id", "delta", "reason", "author_id", "created_at"})
 
 
-def _one_line(reason: str) -> str:
-    if not reason.strip() or not reason.isprintable() or len(reason) > MAX_REASON:
-        raise typer.BadParameter(f"say why in 1 to {MAX_REASON} characters on one line")
-    return reason
-
-
 def _some(delta: int) -> int:
     if delta == 0:
         raise typer.BadParameter("a movement of 0 is none")
@@ -135,7 +128,7 @@ def move(
             min=-MAX_PIECES, max=MAX_PIECES, callback=_some, help="Pieces received, or taken away if negative."
         ),
     ],
-    reason: Annotated[str, typer.Option(callback=_one_line, help="Why; it is kept for ever.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept for ever.")],
     key: repeating.Given = None,
     json_: Json = False,
 ) -> None:
@@ -147,6 +140,7 @@ def move(
 
     from orderkit.settings import load_settings
 
+    check_reason(reason)
     known = repeating.Key(key)
     settings = load_settings()
     with opened_database(settings) as database:

@@ -47,7 +47,8 @@ def change(
     actor_id: UUID | None = None,
     request_id: str | None = None,
 ) -> OrderSnapshot:
-    """Does all that is wanted, or nothing; each part is a version and a row of history of its own. The status comes last.
+    """Does all that is wanted, or nothing; each part is a version and a row of history of its own. The status comes last, and
+    one that the order has already changes nothing.
 
     Raises NotFound; PreconditionFailed before anything else is looked at; IllegalTransition; and Conflict where the
     carrier may know the order already, or is being asked right now.
@@ -65,6 +66,8 @@ def change(
             _check_untried(connection, order)
         editing.send_to(connection, order, wanted.address, actor_id=actor_id, request_id=request_id)
     match wanted.status:
+        case status if status == order.status:
+            pass  # asked for again, by whoever did not hear the answer
         case OrderStatus.SHIPPED:
             ship(connection, order, actor_id=actor_id, request_id=request_id)
         case OrderStatus.DELIVERED:

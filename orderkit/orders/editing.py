@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+from orderkit.auth.models import User
 from orderkit.clock import now
 from orderkit.errors import Conflict, NotFound, PreconditionFailed
 from orderkit.events import types
@@ -15,6 +16,8 @@ from orderkit.orders import changes, refunds, snapshot
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import PaymentStatus
+
+_users = User.__table__  # type: ignore[attr-defined]
 
 ADDRESS_CHANGED = "shipping address changed"
 STAFF_NOTE_CHANGED = "staff note changed"
@@ -75,8 +78,18 @@ def note(
     actor_id: UUID | None = None,
     request_id: str | None = None,
 ) -> None:
-    """Gives a locked order another staff note, or none; the one that it has already changes nothing."""
+    """Gives a locked order another staff note, or none; the one that it has already changes nothing.
+
+    Raises Conflict for a note on a closed order of somebody deleted: what was noted there is erased, or about to be.
+    """
     text = text or None
     if text != order.staff_note:
+        if text is not None and order.status not in SENDABLE and _is_deleted(connection, order.user_id):
+            raise Conflict("whoever ordered this was deleted, and nothing is noted about them any more")
         values = {"staff_note": text}
         changes.edit(connection, order, values, STAFF_NOTE_CHANGED, actor_id=actor_id, request_id=request_id, at=now())
+
+
+def _is_deleted(connection: Connection, user_id: UUID) -> bool:
+    found = select(_users.c.deleted_at).where(_users.c.id == user_id)
+    return connection.execute(found).scalar_one() is not None

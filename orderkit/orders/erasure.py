@@ -1,6 +1,7 @@
 """What orders say of somebody who is deleted: erased at once, or when the order needs it no longer.
 
 An order that is pending or paid keeps its address, because it is still shipped. Afterwards the country stays, for reports.
+Of the story of an order its rows stay, and lose the words that people typed.
 A request that began before the deletion may write yet while it is under way; so `users.erased_at` is set, by the worker,
 when no such request can be left. Until then `users.erase_at` is when it looks at them next, so that a turn of its loop costs
 nothing for those who wait for a parcel, whatever they ordered before.
@@ -20,6 +21,7 @@ from orderkit.auth import audit_sources, sessions
 from orderkit.auth.models import LoginSession, User
 from orderkit.clock import now
 from orderkit.idempotency import IdempotencyKey
+from orderkit.orders import typed_reasons
 from orderkit.orders.models import Order
 from orderkit.orders.states import OrderStatus
 from orderkit.rows import update_rows
@@ -49,12 +51,13 @@ _SAYS_WHO = or_(
     *(_orders.c[text].is_not(None) for text in NOTES),
     *(_orders.c.shipping_address[part].as_string().is_not(None) for part in PERSONAL),
 )
-_CLOSED = and_(_orders.c.status.not_in(OPEN), _SAYS_WHO)
+_IS_CLOSED = _orders.c.status.not_in(OPEN)
+_CLOSED = and_(_IS_CLOSED, _SAYS_WHO)
 
 
 def erase(connection: Connection, user_id: UUID) -> None:
-    """Erases what closed orders, stored answers and the audit log say of a user, AT_ONCE of each at most. Deletes late
-    sessions too.
+    """Erases what closed orders and their stories, stored answers and the audit log say of a user, AT_ONCE of each at most.
+    Deletes late sessions too.
 
     What somebody is just working on is left for the next time: whoever deletes an account holds its row, and may not wait
     for one who holds an order or a key and waits for that row.
@@ -67,6 +70,7 @@ def erase(connection: Connection, user_id: UUID) -> None:
         Order,
         [{"id": row.id, "shipping_address": _country(row.shipping_address), **NOTES} for row in found],
     )
+    typed_reasons.erase(connection, and_(_orders.c.user_id == user_id, _IS_CLOSED), limit=AT_ONCE)
     idempotency.forget_of(connection, user_id, limit=AT_ONCE)
     sessions.forget_of(connection, user_id, limit=AT_ONCE)
     audit_sources.erase(connection, user_id, limit=AT_ONCE)
@@ -93,10 +97,11 @@ def go_on(connection: Connection, user_id: UUID) -> None:
     at = now()
     this_user = and_(_users.c.id == user_id, _users.c.erase_at.is_not(None))
     is_open = _of_user(_orders.c, _orders.c.status.in_(OPEN))
-    found = connection.execute(select(_users.c.deleted_at, _left(), is_open).where(this_user)).one_or_none()
+    seen = select(_users.c.erase_at, _users.c.deleted_at, _left(), is_open).where(this_user)
+    found = connection.execute(seen).one_or_none()
     if found is None:  # another worker was faster
         return
-    deleted_at, left, still_open = found
+    was_due, deleted_at, left, still_open = found
     values: dict[str, datetime | None]
     if left:
         values = {"erase_at": at}
@@ -105,13 +110,22 @@ def go_on(connection: Connection, user_id: UUID) -> None:
         values = {"erase_at": at + min(max((at - deleted_at) / 4, FIRST_LOOK), LAST_LOOK)}
     else:
         values = {"erase_at": None, "erased_at": at}
-    connection.execute(update(_users).where(this_user).values(values))
+    # Whoever wrote something since has made them due anew.
+    connection.execute(update(_users).where(_users.c.id == user_id, _users.c.erase_at == was_due).values(values))
+
+
+def look_again(connection: Connection, order_id: UUID) -> None:
+    """Has the worker look again at whose order this is, if they are deleted: somebody has just written about it."""
+    owner = select(_orders.c.user_id).where(_orders.c.id == order_id).scalar_subquery()
+    deleted = and_(_users.c.id == owner, _users.c.deleted_at.is_not(None))
+    connection.execute(update(_users).where(deleted).values(erase_at=now()))
 
 
 def _left() -> ColumnElement[bool]:
     """That a user has something that can be erased now."""
     of_orders = _of_user(_orders.c, _CLOSED)
-    return or_(of_orders, _of_user(_keys.c), _of_user(_sessions.c), audit_sources.left(_users.c.id))
+    of_stories = typed_reasons.left(_users.c.id, _IS_CLOSED)
+    return or_(of_orders, of_stories, _of_user(_keys.c), _of_user(_sessions.c), audit_sources.left(_users.c.id))
 
 
 def _of_user(columns: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -14,7 +14,7 @@ from orderkit.batches import alone
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.idempotency import Answer, Claim, KeyId, Replay
-from orderkit.orders import refunds
+from orderkit.orders import erasure, refunds
 from orderkit.orders.refund_lines import AskedLine
 from orderkit.orders.refunds import OrderRefund
 from orderkit.payments.models import Payment, Refund
@@ -90,7 +90,7 @@ def _request(connection: Connection, wanted: RequestRefund) -> OrderRefund:
     )
     if before := connection.execute(made).first():
         raise idempotency.expired(location(before.order_id, before.id))
-    return refunds.request(
+    made_now = refunds.request(
         connection,
         wanted.order_id,
         amount=wanted.amount,
@@ -102,3 +102,5 @@ def _request(connection: Connection, wanted: RequestRefund) -> OrderRefund:
         refund_id=wanted.refund_id,
         idempotency_key=wanted.idempotency_key,
     )
+    erasure.look_again(connection, wanted.order_id)  # the reason may say of somebody deleted who they were
+    return made_now

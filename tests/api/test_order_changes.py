@@ -69,6 +69,37 @@ def test_a_change_of_another_version_is_refused_before_it_is_looked_at(
         assert shop.order(order.id).version == 2
 
 
+@pytest.mark.parametrize("status", ["shipped", "delivered", "cancelled"])
+def test_a_status_that_the_order_has_already_is_no_change(
+    api: Client, shop: Shop, support: dict[str, str], status: str
+) -> None:
+    """Whoever says which version they saw hears of a repeat that it is another by now, as of any change."""
+    order = shop.paid()
+    if status == "delivered":
+        patch(api, order, {"status": "shipped"}, support)
+    before = f'"{shop.order(order.id).version}"'
+    first = patch(api, order, {"status": status}, support, before)
+    assert (first.status, first.json()["status"]) == (200, status)
+    for seen in ("*", first.headers["etag"]):
+        again = patch(api, order, {"status": status}, support, seen)
+        assert (again.status, again.json(), again.headers["etag"]) == (
+            200,
+            api.get(f"/orders/{order.id}", support).json(),
+            first.headers["etag"],
+        )
+    stale = patch(api, order, {"status": status}, support, before)
+    assert (stale.status, stale.code) == (412, "precondition_failed")
+    noted = patch(api, order, {"status": status, "staff_note": "gift"}, support)
+    assert (noted.status, noted.json()["staff_note"], noted.json()["status"]) == (200, "gift", status)
+
+
+def test_a_status_that_nobody_gives_by_hand_is_a_conflict_also_if_the_order_has_it(
+    api: Client, shop: Shop, support: dict[str, str]
+) -> None:
+    refused = patch(api, shop.paid(), {"status": "paid"}, support)
+    assert (refused.status, refused.code) == (409, "illegal_transition")
+
+
 @pytest.mark.parametrize("seen", [None, "", " "])
 def test_a_change_without_a_version_is_refused(
     api: Client, shop: Shop, support: dict[str, str], seen: str | None

@@ -129,9 +129,10 @@ def test_a_movement_to_the_threshold_is_told_of(cli: Cli, database: Database) ->
         (["move", "TEA", str(-MAX_AMOUNT - 1), "--reason", "x"], 2, "greater than or equal"),
         (["move", "TEA", "1.5", "--reason", "x"], 2, "valid integer"),
         (["move", "TEA", "1"], 2, "--reason"),
-        (["move", "TEA", "1", "--reason", " "], 2, "say why"),
-        (["move", "TEA", "1", "--reason", "a\nb"], 2, "say why"),
-        (["move", "TEA", "1", "--reason", "x" * 201], 2, "say why"),
+        (["move", "TEA", "1", "--reason", " "], 2, "a reason is one line"),
+        (["move", "TEA", "1", "--reason", "a\nb"], 2, "a reason is one line"),
+        (["move", "TEA", "1", "--reason", "x" * 201], 2, "a reason is one line"),
+        (["move", "TEA", "1", "--reason", "4242 4242 4242 4242"], 2, "looks like a card number"),
         (["move", "TEA", "1", "--reasn", "x"], 2, "--reas"),
     ],
 )

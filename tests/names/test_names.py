@@ -81,3 +81,25 @@ def test_what_breaks_or_turns_around_a_line_is_in_no_name(one: str) -> None:
 def test_a_name_has_an_end() -> None:
     with pytest.raises(ValueError, match="more than 200 characters"):
         names.check("x" * (names.MAX_LENGTH + 1))
+
+
+@pytest.mark.parametrize("text", ["arrived broken", "kaputt 🍵", "order 1001 of 2026-11-21", "x" * names.MAX_LENGTH])
+def test_a_reason_is_any_line(text: str) -> None:
+    assert names.check_reason(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x" * (names.MAX_LENGTH + 1), "more than 200"),
+        ("two\nlines", "control"),
+        ("tur\u202ened", "control"),
+        (" ", "blank"),
+        ("", "blank"),
+        ("4242 4242 4242 4242", "card number"),
+    ],
+    ids=ascii,
+)
+def test_what_is_no_reason(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        names.check_reason(text)
