@@ -7,6 +7,7 @@ base tables say, and a transaction that dies leaves none of it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select, type_coerce
 
 from orderkit.analytics import facts
-from orderkit.analytics.facts import Fact, GivenBack, Sale
-from orderkit.analytics.models import GRAINS_OF, Rollup
+from orderkit.analytics.facts import Fact, Moved, Sale
+from orderkit.analytics.models import COARSE_GRAINS, FINE_GRAINS, Rollup
 from orderkit.db import BigSum
 from orderkit.events.models import Lease
 from orderkit.orders.past import Written
@@ -71,48 +72,72 @@ def hold(connection: Connection) -> None:
 
 def summed(told: Iterable[Fact]) -> Sums:
     """The sums of facts, in every row that they belong to."""
-    sums = _finest(told)
-    for key in tuple(sums):
-        finer = sums[key]
-        for grain in GRAINS_OF[key.kind][1:]:
-            coarser = Key(key.kind, grain, floor(key.bucket, grain), key.currency, key.key)
-            into = sums.setdefault(coarser, [0] * len(COLUMNS))
-            for place, value in enumerate(finer):
-                into[place] += value
+    quarters, days = _finest(told)
+    sums: Sums = {}
+    for buckets, grains in ((quarters, FINE_GRAINS), (days, COARSE_GRAINS)):
+        for grain in grains:
+            if grain != grains[0]:
+                buckets = _coarser(buckets, grain)
+            for bucket, rows in buckets.items():
+                for (kind, currency, key), row in rows.items():
+                    sums[Key(kind, grain, bucket, currency, key)] = row
     return sums
 
 
-def _finest(told: Iterable[Fact]) -> Sums:
-    """The sums of facts in the rows of the finest grain of each kind."""
-    sums: Sums = {}
+Buckets = defaultdict[datetime, dict[tuple[str, str, str], list[int]]]
+"""Rows of one grain by bucket, and within one by kind, currency and key: an instant is hashed once a fact, not once a row."""
 
-    def count(key: Key, orders: int, gross: int, refunds: int, refunded: int, pieces: int) -> None:
-        into = sums.get(key)
-        if into is None:
-            sums[key] = [orders, gross, refunds, refunded, pieces]
-            return
-        into[0] += orders
-        into[1] += gross
-        into[2] += refunds
-        into[3] += refunded
-        into[4] += pieces
 
+def _finest(told: Iterable[Fact]) -> tuple[Buckets, Buckets]:
+    """The sums of facts in the rows of the finest grain of each kind: by quarters of an hour, and by days."""
+    quarters, days = Buckets(dict), Buckets(dict)
     for fact in told:
         quarter, currency = floor(fact.at, "quarter"), fact.currency
-        if isinstance(fact, Sale | GivenBack):
-            day = floor(quarter, "day")
-            sign, amount = fact.sign, fact.sign * fact.amount
-            money = (sign, amount, 0, 0, 0) if isinstance(fact, Sale) else (0, 0, sign, amount, 0)
-            count(Key("total", "quarter", quarter, currency, ""), *money)
-            count(Key("country", "quarter", quarter, currency, fact.country or ""), *money)
-            count(Key("user", "day", day, currency, str(fact.user_id)), *money)
-            for line in fact.lines if isinstance(fact, Sale) else ():
-                count(Key("product", "day", day, currency, line.sku), 0, sign * line.revenue, 0, 0, sign * line.pieces)
-        else:
+        fine = quarters[quarter]
+        if isinstance(fact, Moved):
             if fact.before is not None:
-                count(Key("status", "quarter", quarter, currency, fact.before), -1, 0, 0, 0, 0)
-            count(Key("status", "quarter", quarter, currency, fact.after), 1, 0, 0, 0, 0)
-    return sums
+                _count(fine, ("status", currency, fact.before), -1, 0, 0, 0, 0)
+            _count(fine, ("status", currency, fact.after), 1, 0, 0, 0, 0)
+            continue
+        coarse = days[floor(quarter, "day")]
+        sign, amount = fact.sign, fact.sign * fact.amount
+        money = (sign, amount, 0, 0, 0) if isinstance(fact, Sale) else (0, 0, sign, amount, 0)
+        _count(fine, ("total", currency, ""), *money)
+        _count(fine, ("country", currency, fact.country or ""), *money)
+        _count(coarse, ("user", currency, str(fact.user_id)), *money)
+        for line in fact.lines if isinstance(fact, Sale) else ():
+            _count(coarse, ("product", currency, line.sku), 0, sign * line.revenue, 0, 0, sign * line.pieces)
+    return quarters, days
+
+
+def _count(
+    rows: dict[tuple[str, str, str], list[int]],
+    key: tuple[str, str, str],
+    orders: int,
+    gross: int,
+    refunds: int,
+    refunded: int,
+    pieces: int,
+) -> None:
+    into = rows.get(key)
+    if into is None:
+        rows[key] = [orders, gross, refunds, refunded, pieces]
+        return
+    into[0] += orders
+    into[1] += gross
+    into[2] += refunds
+    into[3] += refunded
+    into[4] += pieces
+
+
+def _coarser(finer: Buckets, grain: str) -> Buckets:
+    """The same sums in buckets of a coarser grain."""
+    coarser = Buckets(dict)
+    for bucket, rows in finer.items():
+        into = coarser[floor(bucket, grain)]
+        for key, sums in rows.items():
+            _count(into, key, *sums)
+    return coarser
 
 
 def floor(at: datetime, grain: str) -> datetime:

@@ -27,7 +27,7 @@ from orderkit.events import outbox, types
 from orderkit.idempotency import KeyId
 from orderkit.ids import new_id
 from orderkit.inventory import stock
-from orderkit.orders import changes, numbers, placement, pricing, snapshot, states
+from orderkit.orders import changes, numbers, placement, snapshot, states
 from orderkit.orders.changes import Change
 from orderkit.orders.models import Order, OrderHistory
 from orderkit.orders.pricing import PricedLine
@@ -38,6 +38,9 @@ from orderkit.rows import any_of, insert_rows, pairs_of, update_rows
 
 _orders = Order.__table__  # type: ignore[attr-defined]
 _refunds = Refund.__table__  # type: ignore[attr-defined]
+
+DECLINED = "payment declined"
+"""What the history of a declined order says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +137,18 @@ class PastOrders:
 
     def _bring_in(self, connection: Connection, members: Sequence[PastOrder], _rerun: bool) -> list[Outcome]:
         at = now()
-        known = _known(connection, [one.key for one in members])
-        fresh = [one for one in members if one.key not in known]
+        there = known(connection, [one.key for one in members])
+        fresh = [one for one in members if one.key not in there]
         written = self._write(connection, fresh, at)
-        ids = {one.key: known[one.key].id if one.key in known else one.order_id for one in members}
-        same = [one for one in members if one.key not in known or _same(one, known[one.key])]
+        ids = {one.key: there[one.key].id if one.key in there else one.order_id for one in members}
+        same = [one for one in members if one.key not in there or _same(one, there[one.key])]
         given, ended = _refund(connection, {ids[one.key]: one.refunds for one in same if one.refunds})
         if self._after is not None and (written or given):
             self._after(connection, Written(written, given, ended))
         refunded = Counter(order.id for order, _refund, _amount in given)
         outcomes: list[Outcome] = []
         for one in members:
-            row = known.get(one.key)
+            row = there.get(one.key)
             if row is not None and not _same(one, row):
                 outcomes.append(Differs(row.total, row.currency))
             else:  # after a lost COMMIT a rerun finds its own id
@@ -156,18 +159,12 @@ class PastOrders:
         if not members:
             return ()
         taken = numbers.take(connection, len(members))
-        orders = [_as_it_ended(one, number) for one, number in zip(members, taken, strict=True)]
+        orders = [as_it_ended(one, number) for one, number in zip(members, taken, strict=True)]
         placement.write_orders(connection, orders)
         history = [row for one, order in zip(members, orders, strict=True) for row in self._history(one, order)]
         insert_rows(connection, OrderHistory, history)
         placement.write_payments(connection, orders, [order.updated_at for order in orders])
-        shipped: Counter[str] = Counter()
-        for one in members:
-            if not one.declined:
-                shipped.update(pricing.needs(one.lines))
-        if shipped:
-            first = min(one.placed_at for one in members if not one.declined)
-            stock.pass_through(connection, shipped, self._reason, at=first)
+        pass_goods_through(connection, members, self._reason)
         if self._announce:
             outbox.record(connection, [self._event(order) for order in orders], at=at)
         return orders
@@ -176,7 +173,7 @@ class PastOrders:
         if not one.declined:
             return [changes.history_row(Change(order, OrderStatus.DELIVERED, self._reason), None, 1, one.placed_at)]
         placed = Change(order, OrderStatus.PENDING, self._reason)
-        failed = Change(order, OrderStatus.PAYMENT_FAILED, "payment declined")
+        failed = Change(order, OrderStatus.PAYMENT_FAILED, DECLINED)
         return [
             changes.history_row(placed, None, 1, one.placed_at),
             changes.history_row(failed, OrderStatus.PENDING.value, 2, one.placed_at),
@@ -193,7 +190,19 @@ class PastOrders:
         return outbox.Event(order.id, order.version, types.ORDER_IMPORTED, payload)
 
 
-def _known(connection: Connection, keys: Sequence[KeyId]) -> dict[KeyId, Any]:
+def pass_goods_through(connection: Connection, members: Sequence[PastOrder], reason: str) -> None:
+    """Records the receipt of exactly the pieces that those orders ship, as of the first of them."""
+    shipped: Counter[str] = Counter()
+    for one in members:
+        if not one.declined:
+            for line in one.lines:
+                shipped[line.sku] += line.quantity
+    if shipped:
+        first = min(one.placed_at for one in members if not one.declined)
+        stock.pass_through(connection, shipped, reason, at=first)
+
+
+def known(connection: Connection, keys: Sequence[KeyId]) -> dict[KeyId, Any]:
     """Rows of id, total and currency of those keys that are orders already."""
     columns = (_orders.c.id, _orders.c.user_id, _orders.c.idempotency_key, _orders.c.total, _orders.c.currency)
     found = pairs_of(connection, (_orders.c.user_id, _orders.c.idempotency_key), keys)
@@ -204,7 +213,7 @@ def _same(one: PastOrder, row: Any) -> bool:
     return bool(row.total == one.total and row.currency == one.currency)
 
 
-def _as_it_ended(one: PastOrder, number: int) -> OrderSnapshot:
+def as_it_ended(one: PastOrder, number: int) -> OrderSnapshot:
     """The order before any refund."""
     return OrderSnapshot(
         id=one.order_id,
@@ -250,7 +259,7 @@ def _refund(
     payments: list[dict[str, Any]] = []
     ended: list[tuple[OrderSnapshot, PastRefund]] = []
     for order in orders.values():
-        given = _up_to_what_is_left(order, missing[order.id])
+        given = up_to_what_is_left(order, missing[order.id])
         if not given:
             continue
         rows += [_refund_row(order, refund, amount) for refund, amount in given]
@@ -265,7 +274,7 @@ def _refund(
     return new, [order for order, _last in ended]
 
 
-def _up_to_what_is_left(order: OrderSnapshot, refunds: Sequence[PastRefund]) -> list[tuple[PastRefund, int]]:
+def up_to_what_is_left(order: OrderSnapshot, refunds: Sequence[PastRefund]) -> list[tuple[PastRefund, int]]:
     left = order.total - order.refunded
     given: list[tuple[PastRefund, int]] = []
     for refund in sorted(refunds, key=lambda one: one.at):

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate, islice, pairwise
@@ -30,10 +32,12 @@ from orderkit.errors import Conflict
 from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.money import MAX_AMOUNT
-from orderkit.orders.past import AfterWriting, Brought, PastOrder, PastOrders, PastRefund
+from orderkit.orders.loading import PastLoad
+from orderkit.orders.past import AfterWriting, Brought, Outcome, PastOrder, PastRefund
 from orderkit.orders.pricing import PricedLine
 
-BATCH_ORDERS = 1_000
+BATCH_ORDERS = 5_000
+"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; three batches lie in memory."""
 USERS_AT_ONCE = 10_000
 PRODUCTS_AT_MOST = 10_000
 OPENING_STOCK = 1_000
@@ -129,16 +133,34 @@ def write(
     after: AfterWriting | None = None,
 ) -> Seeded:
     """Writes those orders of the history that are not there yet, and calls `after` in each of its transactions."""
-    past = PastOrders(database, reason="seeded", announce=False, after=after)
+    load = PastLoad(database, reason="seeded", after=after)
     orders = refunds = 0
-    every = past_orders(history, shop)
-    while batch := list(islice(every, BATCH_ORDERS)):
-        for outcome in past.bring_in(batch):
-            if isinstance(outcome, Brought):  # else its product's price changed since an earlier run, and it stays
-                orders += outcome.created
-                refunds += outcome.refunds
-        progress(len(batch))
+    with closing(_brought_in(database, load, past_orders(history, shop))) as batches:
+        for outcomes in batches:
+            for outcome in outcomes:
+                if isinstance(outcome, Brought):  # else its product's price changed since an earlier run, and it stays
+                    orders += outcome.created
+                    refunds += outcome.refunds
+            progress(len(outcomes))
     return Seeded(orders, refunds)
+
+
+def _brought_in(database: Database, load: PastLoad, every: Iterator[PastOrder]) -> Generator[list[Outcome]]:
+    """Brings orders in, batch by batch, and on PostgreSQL makes the next while the server is busy with the last.
+
+    SQLite's driver gives way to other threads at every row, and would wait for them each time.
+    """
+    batches = iter(lambda: list(islice(every, BATCH_ORDERS)), [])
+    if database.is_sqlite:
+        yield from map(load.bring_in, batches)
+        return
+    with ThreadPoolExecutor(1) as writer:
+        for first in islice(batches, 1):
+            under_way = writer.submit(load.bring_in, first)
+            for batch in batches:
+                yield under_way.result()
+                under_way = writer.submit(load.bring_in, batch)
+            yield under_way.result()
 
 
 def past_orders(history: History, shop: Shop) -> Iterator[PastOrder]:
@@ -181,6 +203,8 @@ class _Maker:
         self._users = shop.users
         self._until = until
         self._random = Random(history.name)  # noqa: S311
+        # Of its own, so that who buys stays the same, and with it the key, when the catalog does not.
+        self._baskets = Random(f"{history.name}:baskets")  # noqa: S311
         self._products = list(shop.products)
         Random(history.seed).shuffle(self._products)  # noqa: S311
         # Zipf with a flattened head: of 120 products the first twelve make 45 % of the sales.
@@ -188,7 +212,7 @@ class _Maker:
 
     def order(self, number: int, placed_at: datetime) -> PastOrder:
         random = self._random
-        lines = self._lines(random)
+        lines = self._lines(self._baskets)
         total = sum(line.line_total for line in lines)
         key = f"{self._history.name}:{number}"
         fate = random.random()
