@@ -87,6 +87,9 @@ class Settlement:
         )
         writes = Writes(connection, "orders.settle")
         work.gather(writes, at)
+        if work.refund:  # before the answers, which tell of it
+            writes.send()
+            work.undo(connection, at)
         answers = {
             order.key: one.answer(order) for one in members if one.answer and (order := orders.get(one.order_id))
         }
@@ -94,7 +97,8 @@ class Settlement:
         met = writes.send()
         if met[IdempotencyKey.__tablename__] < len(answers):
             answers = idempotency.stored(connection, answers)
-        work.undo(connection, at)
+        if not work.refund:
+            work.undo(connection, at)
         return [
             Settled(order, answers.get(order.key))
             if (order := orders.get(one.order_id))
