@@ -22,15 +22,20 @@ def shop(database: Database, settings: Settings) -> Shop:
     return Shop(database, settings)
 
 
-def told(shop: Shop, result: ChargeResult | VoidResult, *, cancelled: bool) -> tuple[int, dict[str, object]]:
-    """Status and body of the answer that is stored for the key when the provider has said `result`, whoever heard it."""
+def told(
+    shop: Shop, result: ChargeResult | VoidResult, *, cancelled: bool, by_another: bool = True
+) -> tuple[int, dict[str, object]]:
+    """Status and body of the answer that is stored for the key when the provider has said `result`, to `another` or not."""
     order = shop.place()
     if cancelled:
         with shop.database.transaction() as session:
             cancellation.cancel(session.connection(), order.id)
     settlement = Settlement(shop.database, shop.settings)
-    settlement.settle([Settle(order.id, result)])
-    [settled] = settlement.settle([Settle(order.id, answer=lambda one: answers.placed(one, "r-1"))])
+    if by_another:
+        settlement.settle([Settle(order.id, result)])
+    [settled] = settlement.settle(
+        [Settle(order.id, None if by_another else result, answer=lambda one: answers.placed(one, "r-1"))]
+    )
     assert isinstance(settled, Settled)
     assert settled.answer is not None
     return settled.answer.status, json.loads(settled.answer.body)
@@ -55,8 +60,11 @@ def test_an_order_that_was_not_paid_says_what_became_of_it(
     assert ("payment_failed" in str(body["detail"])) == (status_now == "payment_failed")
 
 
-def test_an_order_that_was_charged_all_the_same_is_told_as_cancelled_and_paid_back(shop: Shop) -> None:
-    status, body = told(shop, Captured("ch_1"), cancelled=True)
+@pytest.mark.parametrize("by_another", [True, False], ids=["settled by another", "settled by the request"])
+def test_an_order_that_was_charged_all_the_same_is_told_as_cancelled_and_paid_back(
+    shop: Shop, by_another: bool
+) -> None:
+    status, body = told(shop, Captured("ch_1"), cancelled=True, by_another=by_another)
     payment = body["payment"]
     assert isinstance(payment, dict)
     assert (status, body["status"], payment["status"]) == (201, "cancelled", "captured")
