@@ -12,8 +12,9 @@ from __future__ import annotations
 import gc
 import math
 import secrets
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,7 +39,9 @@ from orderkit.orders.past import AfterWriting, Brought, Outcome, PastOrder, Past
 from orderkit.orders.pricing import PricedLine
 
 BATCH_ORDERS = 5_000
-"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; three batches lie in memory."""
+"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; four batches lie in memory."""
+WRITERS = 2
+"""Connections to PostgreSQL. One process of the server takes longer to write a batch than it takes here to make the next."""
 GARBAGE_OBJECTS = 100_000
 USERS_AT_ONCE = 10_000
 PRODUCTS_AT_MOST = 10_000
@@ -160,7 +163,7 @@ def _garbage_left() -> Iterator[None]:
 
 
 def _brought_in(database: Database, load: PastLoad, every: Iterator[PastOrder]) -> Generator[list[Outcome]]:
-    """Brings orders in, batch by batch, and on PostgreSQL makes the next while the server is busy with the last.
+    """Brings orders in, batch by batch, and on PostgreSQL makes the next while the server is busy with those before.
 
     SQLite's driver gives way to other threads at every row, and would wait for them each time.
     """
@@ -168,13 +171,14 @@ def _brought_in(database: Database, load: PastLoad, every: Iterator[PastOrder]) 
     if database.is_sqlite:
         yield from map(load.bring_in, batches)
         return
-    with ThreadPoolExecutor(1) as writer:
-        for first in islice(batches, 1):
-            under_way = writer.submit(load.bring_in, first)
-            for batch in batches:
-                yield under_way.result()
-                under_way = writer.submit(load.bring_in, batch)
-            yield under_way.result()
+    under_way: deque[Future[list[Outcome]]] = deque()
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for batch in batches:
+            if len(under_way) == WRITERS:
+                yield under_way.popleft().result()
+            under_way.append(writers.submit(load.bring_in, batch))
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def past_orders(history: History, shop: Shop) -> Iterator[PastOrder]:
