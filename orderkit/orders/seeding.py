@@ -9,11 +9,13 @@ grow with their number. No events are sent, as there is nobody to tell.
 
 from __future__ import annotations
 
+import gc
 import math
 import secrets
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate, islice, pairwise
@@ -37,7 +39,10 @@ from orderkit.orders.past import AfterWriting, Brought, Outcome, PastOrder, Past
 from orderkit.orders.pricing import PricedLine
 
 BATCH_ORDERS = 5_000
-"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; three batches lie in memory."""
+"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; four batches lie in memory."""
+WRITERS = 2
+"""Connections to PostgreSQL. One process of the server takes longer to write a batch than it takes here to make the next."""
+GARBAGE_OBJECTS = 100_000
 USERS_AT_ONCE = 10_000
 PRODUCTS_AT_MOST = 10_000
 OPENING_STOCK = 1_000
@@ -135,7 +140,7 @@ def write(
     """Writes those orders of the history that are not there yet, and calls `after` in each of its transactions."""
     load = PastLoad(database, reason="seeded", after=after)
     orders = refunds = 0
-    with closing(_brought_in(database, load, past_orders(history, shop))) as batches:
+    with _garbage_left(), closing(_brought_in(database, load, past_orders(history, shop))) as batches:
         for outcomes in batches:
             for outcome in outcomes:
                 if isinstance(outcome, Brought):  # else its product's price changed since an earlier run, and it stays
@@ -145,8 +150,20 @@ def write(
     return Seeded(orders, refunds)
 
 
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Has garbage collected about once a batch. It would be looked for every 700 objects, which are all in use: that takes half
+    of Python's time here."""
+    before = gc.get_threshold()
+    gc.set_threshold(GARBAGE_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def _brought_in(database: Database, load: PastLoad, every: Iterator[PastOrder]) -> Generator[list[Outcome]]:
-    """Brings orders in, batch by batch, and on PostgreSQL makes the next while the server is busy with the last.
+    """Brings orders in, batch by batch, and on PostgreSQL makes the next while the server is busy with those before.
 
     SQLite's driver gives way to other threads at every row, and would wait for them each time.
     """
@@ -154,13 +171,14 @@ def _brought_in(database: Database, load: PastLoad, every: Iterator[PastOrder]) 
     if database.is_sqlite:
         yield from map(load.bring_in, batches)
         return
-    with ThreadPoolExecutor(1) as writer:
-        for first in islice(batches, 1):
-            under_way = writer.submit(load.bring_in, first)
-            for batch in batches:
-                yield under_way.result()
-                under_way = writer.submit(load.bring_in, batch)
-            yield under_way.result()
+    under_way: deque[Future[list[Outcome]]] = deque()
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for batch in batches:
+            if len(under_way) == WRITERS:
+                yield under_way.popleft().result()
+            under_way.append(writers.submit(load.bring_in, batch))
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def past_orders(history: History, shop: Shop) -> Iterator[PastOrder]:

@@ -166,9 +166,11 @@ def test_a_run_that_stopped_is_completed_by_the_next(database: Database, monkeyp
 
     with pytest.raises(KeyboardInterrupt):
         seeding.write(database, SMALL, shop, progress=stop)
-    assert count(database, Order) == 100
+    there = count(database, Order)
+    assert there in (100, 200)  # the other writer ends what it has begun
     _, rest = seed(database)
-    assert rest.orders_created == 300
+    assert rest.orders_created == 400 - there
+    assert count(database, Order) == 400
     assert_books_agree(database)
 
 
