@@ -99,10 +99,10 @@ def _half(running: Stack, api: int, name: str, chosen: argparse.Namespace, *, wi
     skus = [stack.sku(n) for n in range(1, PRODUCTS + 1)]
     counted = _number(running, _COUNTED)
     with _working(running, with_rollups) as worker:
-        before = stack.cpu_seconds(api), stack.cpu_seconds(worker), _database_cpu(running)
+        before = stack.cpu_seconds(api), stack.cpu_seconds(worker), database_cpu(running)
         taken = order(Shift(stack.HOST, running.port, name, chosen.seconds, tokens, skus, chosen.rate))
         _wait_until_shipped(running)
-        used = stack.cpu_seconds(api), stack.cpu_seconds(worker), _database_cpu(running)
+        used = stack.cpu_seconds(api), stack.cpu_seconds(worker), database_cpu(running)
     now = _number(running, _COUNTED)
     if set(taken.statuses) != {"201"} or taken.lost:
         sys.exit(f"not every order was taken: {taken.statuses}, {taken.lost} lost")
@@ -138,7 +138,7 @@ def _number(running: Stack, query: str) -> int:
         return int(connection.execute(text(query)).scalar_one())
 
 
-def _database_cpu(running: Stack) -> float:
+def database_cpu(running: Stack) -> float:
     """CPU seconds of PostgreSQL's server with all its processes, those that ended too; SQLite works in the others."""
     if running.engine.programs is None:
         return 0.0

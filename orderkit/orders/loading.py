@@ -1,4 +1,4 @@
-"""Past orders that nobody has heard of yet, in bulk: written as they ended, refunds and all, in a fourth of the time.
+"""Past orders that nobody has heard of yet, in bulk: written as they ended, refunds and all, for half the CPU of the long way.
 
 It is a short cut, not another way: orders are made by the functions of `past`, what is written is the same to the last
 column, and a batch of which anything is there already, or that the database refuses, goes the long way.

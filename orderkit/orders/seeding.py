@@ -152,8 +152,8 @@ def write(
 
 @contextmanager
 def _garbage_left() -> Iterator[None]:
-    """Has garbage collected about once a batch. It would be looked for every 700 objects, which are all in use: that takes half
-    of Python's time here."""
+    """Has garbage collected about once a batch. It would be looked for every 700 objects, which are all in use: that takes a
+    third of Python's time here."""
     before = gc.get_threshold()
     gc.set_threshold(GARBAGE_OBJECTS, *before[1:])
     try:

@@ -237,6 +237,25 @@ def test_a_seeded_history_is_added_up_when_it_is_written(database: Database) -> 
     assert "" not in orders
 
 
+def test_a_seed_that_dies_leaves_no_order_without_its_sums(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeding, "BATCH_ORDERS", 60)
+    history = History(orders=300, days=40, users=20, seed=3)
+    shop = seeding.open_shop(database, history)
+
+    def die(_orders: int) -> None:
+        raise KeyboardInterrupt
+
+    with dying_before_commit(database), pytest.raises(KeyboardInterrupt):
+        seeding.write(database, history, shop, after=rollups.add_past)
+    assert rows(database) == {}
+    with pytest.raises(KeyboardInterrupt):
+        seeding.write(database, history, shop, progress=die, after=rollups.add_past)
+    assert rows(database) != {}
+    assert_right(database)
+    assert 0 < seeding.write(database, history, shop, after=rollups.add_past).orders_created < 300
+    assert_right(database)
+
+
 def test_an_imported_file_is_added_up_by_its_countries_and_days(database: Database) -> None:
     plan = importing.load(SAMPLE)
     for _ in range(2):

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import lists, report, rollup_cost
+from loadtests import lists, report, rollup_cost, seeding
 from loadtests.against_pgbench import Round, verdict
 from loadtests.buyers import Takings
 from loadtests.one_order import Written
 from loadtests.report import Run, markdown
 from loadtests.rollup_cost import Half
+from loadtests.seeding import Seeding
 from loadtests.stack import Counts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,33 @@ def test_rollups_that_have_an_order_twice_are_not_good_at_any_price(capsys: pyte
     assert "dearer than wanted: 1.07 > 1.05" in capsys.readouterr().err
     assert rollup_cost.verdict([(without, replace(with_, counted=11))], 2) == 1
     assert rollup_cost.verdict([(replace(without, counted=1), with_)], 2) == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("options", [("--sqlite",), ()], ids=["sqlite", "postgresql"])
+def test_a_seed_is_measured_next_to_a_copy_of_its_rows(options: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtests.seeding", "--orders", "300", "--days", "9", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(
+        r"^seed +300 orders in [\d.]+ s · [\d,]+ orders/s · CPU an order: .+ MiB$", done.stdout, re.MULTILINE
+    )
+    assert ("times as fast" in done.stdout) == (not options)
+
+
+def test_a_seed_that_is_too_slow_or_too_large_or_lacks_a_row_is_not_good(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Seeding(20_000, 2.0, command=1.0, database=1.0, memory=200.0, complete=True)
+    assert seeding.verdict(run, 1.0, 10_000) == 0
+    assert "0.50 times as fast" in capsys.readouterr().out
+    assert seeding.verdict(run, None, 10_001) == 1
+    assert "slower than wanted: 10,000 < 10,001" in capsys.readouterr().err
+    assert seeding.verdict(replace(run, memory=513.0), None, 0) == 1
+    assert seeding.verdict(replace(run, complete=False), None, 0) == 1
 
 
 @pytest.mark.integration

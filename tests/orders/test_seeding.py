@@ -157,6 +157,13 @@ def test_a_second_run_on_another_day_adds_nothing_either(database: Database, day
     assert count(database, Order) == 400
 
 
+def test_a_second_run_adds_nothing_to_a_shop_that_sells_more_by_now(database: Database) -> None:
+    seed(database)
+    make_product(database, sku="NEW", unit_price=100)
+    assert seed(database)[1] == Seeded(0, 0)
+    assert count(database, Order) == 400
+
+
 def test_a_run_that_stopped_is_completed_by_the_next(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seeding, "BATCH_ORDERS", 100)
     shop = seeding.open_shop(database, SMALL)
