@@ -19,8 +19,12 @@ WORDS = 8
 class WatchedCursor(Cursor):
     """Counts the time that rows take: SQLite looks for a row only when it is fetched, where PostgreSQL has found them all."""
 
-    watched: tuple[Any, str, float] | None = None
-    """Context, statement, and the seconds that it may take."""
+    watched: tuple[str | None, str, float] | None = None
+    """Name and text of the statement, and the seconds that it may take.
+
+    Not its context, which has this cursor: a cursor in a circle would stay open when nobody has it any more, and with it
+    a read of the database that keeps its connection from writing ever after.
+    """
     taken = 0.0
 
     def fetchone(self) -> Any:
@@ -47,9 +51,9 @@ class WatchedCursor(Cursor):
     def close(self) -> None:
         Cursor.close(self)
         if self.watched is not None:
-            (context, statement, limit), self.watched = self.watched, None
+            (name, statement, limit), self.watched = self.watched, None
             if self.taken >= limit:
-                _tell(context, statement, self.taken)
+                _tell(name, statement, self.taken)
 
 
 class WatchedConnection(Connection):
@@ -69,21 +73,26 @@ def watch(engine: Engine, seconds: float) -> None:
     def done(_connection: Any, cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
         taken = perf_counter() - context.orderkit_begun
         if cursor.__class__ is WatchedCursor and cursor.description is not None:
-            cursor.taken, cursor.watched = taken, (context, statement, seconds)
+            cursor.taken, cursor.watched = taken, (_name(context), statement, seconds)
         elif taken >= seconds:
-            _tell(context, statement, taken)
+            _tell(_name(context), statement, taken)
 
     def failed(told: ExceptionContext) -> None:
         begun_at = getattr(told.execution_context, "orderkit_begun", None)
         if begun_at is not None and (taken := perf_counter() - begun_at) >= seconds:
-            _tell(told.execution_context, told.statement or "", taken)
+            _tell(_name(told.execution_context), told.statement or "", taken)
 
     event.listen(engine, "before_cursor_execute", begun)
     event.listen(engine, "after_cursor_execute", done)
     event.listen(engine, "handle_error", failed)
 
 
-def _tell(context: Any, statement: str, seconds: float) -> None:
-    name = context.execution_options.get("query") or " ".join(statement.split(maxsplit=WORDS)[:WORDS])
+def _name(context: Any) -> str | None:
+    name: str | None = context.execution_options.get("query")
+    return name
+
+
+def _tell(name: str | None, statement: str, seconds: float) -> None:
+    name = name or " ".join(statement.split(maxsplit=WORDS)[:WORDS])
     ms = round(seconds * 1e3, 1)
     logger.bind(query=name, milliseconds=ms).warning("a slow query: {} took {} ms", name, ms)

@@ -40,15 +40,11 @@ class Answer:
         return {"items": self.items, "next_cursor": next_cursor, **self.beside}
 
 
-def by_time_or_country(
-    source: Source, asked: Asked, by: By, *, before: Asked | None = None, with_totals: bool = True
-) -> Answer:
+def by_time_or_country(source: Source, asked: Asked, by: By, *, before: Asked | None = None) -> Answer:
     """What was sold by day, month or country; with totals and, if asked for, those of the period before."""
     read = source.read(lambda books: sales.report(books, asked, by, before=before))
     name = "date" if by == "day" else by
-    beside: dict[str, Any] = {}
-    if with_totals:
-        beside["totals"] = _by_currency(read.value.totals)
+    beside: dict[str, Any] = {"totals": _by_currency(read.value.totals)}
     if read.value.before is not None:
         beside["previous"] = {
             "from": asking.told(read.value.before.asked.range.start),

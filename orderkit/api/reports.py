@@ -145,6 +145,7 @@ class ReportAnswer(BaseModel):
 
 class DailyReport(ReportAnswer):
     items: list[DaySums]
+    totals: list[SumsAnswer]
 
 
 class UserReport(ReportAnswer):

@@ -85,7 +85,9 @@ def erase(connection: Connection, which: ColumnElement[bool], *, limit: int) -> 
     """
 
     def some(query: Select[Any], table: Any) -> list[Any]:
-        return [*connection.execute(query.limit(limit).with_for_update(skip_locked=True, key_share=True, of=table))]
+        # Order by order, so that each is done with before the next: what is left is then left of few.
+        these = query.order_by(_orders.c.id).limit(limit).with_for_update(skip_locked=True, key_share=True, of=table)
+        return [*connection.execute(these)]
 
     # Refunds first: whoever ends an order copies the reason of a refund, and locks it for that.
     refunds = [{"id": row.id, "reason": ERASED} for row in some(_asked(which), _refunds)]

@@ -106,3 +106,14 @@ def test_nothing_is_watched_where_the_setting_is_0(settings: Settings, said: lis
         session.connection().execute(slow(database)).all()
     assert said == []
     database.dispose()
+
+
+def test_rows_that_nobody_fetched_keep_no_connection_from_writing(settings: Settings) -> None:
+    """A connection that is still reading cannot write once another has: it would be told `database is locked` at once."""
+    database = watched(settings, NEVER)
+    numbers = text("SELECT value FROM json_each('[1, 2, 3]')" if database.is_sqlite else "SELECT generate_series(1, 3)")
+    for _ in range(3):
+        with database.transaction() as session:
+            session.connection().execute(numbers)
+            update_rows(session.connection(), Product, [{"sku": "none", "stock": 1}], by=("sku",), exact=False)
+    database.dispose()

@@ -19,6 +19,7 @@ from orderkit.explain.query import Query
 from orderkit.explain.verdicts import NOT_ASKED, explain
 from orderkit.orders.reading import WALKS
 from orderkit.settings import Settings
+from tests import plans
 
 PACKAGE = Path(__file__).resolve().parents[2] / "orderkit"
 COMPUTED = {
@@ -82,6 +83,7 @@ def test_every_index_that_a_query_names_exists() -> None:
 
 
 def test_every_query_is_captured_and_planned_in_an_empty_shop(database: Database, settings: Settings) -> None:
+    plans.vacuum(database)
     found = explain(database, settings, CATALOG.values())
     assert [(one.query.name, one.verdict) for one in found if not one.holds] == []
     not_asked = {one.query.name for one in found if one.verdict == NOT_ASKED}

@@ -108,7 +108,8 @@ def test_words_of_a_cancel_and_of_refunds_go_and_every_row_stays(shop: Shop) -> 
     delete(shop)
     asked = typed_reasons.ERASED_OF_A_REFUND
     assert reasons(shop, cancelled.id) == ["placed", "payment captured", "erased", "erased"]
-    assert reasons(shop, refunded.id) == ["placed", "payment captured", asked, "erased", "erased"]
+    paid_back = "refund of 10.00 GBP paid back"
+    assert reasons(shop, refunded.id) == ["placed", "payment captured", asked, paid_back, "erased", "erased"]
     assert reasons(shop, shipped.id) == ["placed", "payment captured", asked, "by hand", "erased"]
     assert [len(reasons(shop, one.id)) for one in (cancelled, refunded, shipped)] == before
     with clock.moved(LATER):
