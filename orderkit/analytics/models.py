@@ -7,14 +7,15 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlmodel import Field
 
+from orderkit.analytics.periods import Grain
 from orderkit.db import BigSum, Table, UtcDateTime
 
 KINDS = ("total", "country", "status", "user", "product")
-GRAINS = ("quarter", "hour", "day", "month")
+GRAINS: tuple[Grain, ...] = ("quarter", "hour", "day", "month")
 
-FINE_GRAINS = ("quarter", "hour", "day")
+FINE_GRAINS: tuple[Grain, ...] = ("quarter", "hour", "day")
 """Of `total`, `country` and `status`: every zone's day of today is whole quarters of an hour."""
-COARSE_GRAINS = ("day", "month")
+COARSE_GRAINS: tuple[Grain, ...] = ("day", "month")
 """Of `user` and `product`, of which there are many."""
 GRAINS_OF = {
     "total": FINE_GRAINS,

@@ -174,11 +174,16 @@ def cover(start: datetime, end: datetime, grains: Sequence[Grain]) -> Cover:
 
 
 def floor(at: datetime, grain: Grain) -> datetime:
-    """The start of the bucket that `at` is in."""
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    if grain == "month":
-        return midnight.replace(day=1)
-    return at - (at - midnight) % _STEPS[grain]
+    """The start of the bucket that `at`, an instant in UTC, is in."""
+    match grain:
+        case "quarter":
+            return at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
+        case "hour":
+            return at.replace(minute=0, second=0, microsecond=0)
+        case "day":
+            return at.replace(hour=0, minute=0, second=0, microsecond=0)
+        case "month":
+            return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def ceiling(at: datetime, grain: Grain) -> datetime:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, literal, or_, select, true, union_all
 
-from orderkit.analytics import facts, rollups
+from orderkit.analytics import facts, periods, rollups
 from orderkit.analytics.models import GRAINS_OF, Rollup
 from orderkit.analytics.rollups import COLUMNS, KEY, Key, Sums
 from orderkit.db import Database, UtcDateTime
@@ -114,7 +114,7 @@ def _outermost_day(connection: Connection, outermost: Any, within: Callable[[Any
     ]
     found = select(outermost(union_all(*each).subquery().c.at))
     at: datetime | None = connection.execute(found).scalar()
-    return None if at is None else rollups.floor(at, "day")
+    return None if at is None else periods.floor(at, "day")
 
 
 def _put_right(
@@ -195,7 +195,7 @@ def sums_of_days(connection: Connection, month: datetime, end: datetime) -> Sele
         _rollups.c.bucket < end,
     )
     bucket = literal(month, UtcDateTime).label("bucket")
-    sums = (rollups.sum_of(connection, _rollups.c[name]) for name in COLUMNS)
+    sums = (rollups.sum_of(connection.dialect.name, _rollups.c[name]) for name in COLUMNS)
     key = (_rollups.c.kind, literal("month").label("grain"), bucket, _rollups.c.currency, _rollups.c.key)
     summed = select(*key, *sums).where(*days).group_by(_rollups.c.kind, _rollups.c.currency, _rollups.c.key)
     return summed.execution_options(query="analytics.rollups_summed_for_month")

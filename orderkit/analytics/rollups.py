@@ -8,7 +8,7 @@ base tables say, and a transaction that dies leaves none of it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, func, literal_column, select, 
 
 from orderkit.analytics import facts
 from orderkit.analytics.facts import Fact, Moved, Sale
-from orderkit.analytics.models import COARSE_GRAINS, FINE_GRAINS, Rollup
+from orderkit.analytics.models import COARSE_GRAINS, FINE_GRAINS, GRAINS_OF, Rollup
+from orderkit.analytics.periods import Grain, floor
 from orderkit.db import BigSum
 from orderkit.events.models import Lease
 from orderkit.orders.past import Written
@@ -88,26 +89,38 @@ Buckets = defaultdict[datetime, dict[tuple[str, str, str], list[int]]]
 """Rows of one grain by bucket, and within one by kind, currency and key: an instant is hashed once a fact, not once a row."""
 
 
+Amounts = tuple[int, int, int, int, int]
+"""COLUMNS."""
+
+
+def parts(fact: Fact) -> Iterator[tuple[str, str, Amounts]]:
+    """The rows that a fact belongs to, each by its kind and key, and what it adds there; below 0 where it takes away."""
+    if isinstance(fact, Moved):
+        if fact.before is not None:
+            yield "status", fact.before, (-1, 0, 0, 0, 0)
+        yield "status", fact.after, (1, 0, 0, 0, 0)
+        return
+    sign, amount = fact.sign, fact.sign * fact.amount
+    money = (sign, amount, 0, 0, 0) if isinstance(fact, Sale) else (0, 0, sign, amount, 0)
+    yield "total", "", money
+    yield "country", fact.country or "", money
+    yield "user", str(fact.user_id), money
+    for line in fact.lines if isinstance(fact, Sale) else ():
+        yield "product", line.sku, (0, sign * line.revenue, 0, 0, sign * line.pieces)
+
+
 def _finest(told: Iterable[Fact]) -> tuple[Buckets, Buckets]:
     """The sums of facts in the rows of the finest grain of each kind: by quarters of an hour, and by days."""
     quarters, days = Buckets(dict), Buckets(dict)
     for fact in told:
-        quarter, currency = floor(fact.at, "quarter"), fact.currency
-        fine = quarters[quarter]
-        if isinstance(fact, Moved):
-            if fact.before is not None:
-                _count(fine, ("status", currency, fact.before), -1, 0, 0, 0, 0)
-            _count(fine, ("status", currency, fact.after), 1, 0, 0, 0, 0)
-            continue
-        coarse = days[floor(quarter, "day")]
-        sign, amount = fact.sign, fact.sign * fact.amount
-        money = (sign, amount, 0, 0, 0) if isinstance(fact, Sale) else (0, 0, sign, amount, 0)
-        _count(fine, ("total", currency, ""), *money)
-        _count(fine, ("country", currency, fact.country or ""), *money)
-        _count(coarse, ("user", currency, str(fact.user_id)), *money)
-        for line in fact.lines if isinstance(fact, Sale) else ():
-            _count(coarse, ("product", currency, line.sku), 0, sign * line.revenue, 0, 0, sign * line.pieces)
+        quarter = floor(fact.at, "quarter")
+        fine, coarse = quarters[quarter], days[floor(quarter, "day")]
+        for kind, key, amounts in parts(fact):
+            _count(coarse if kind in _COARSE else fine, (kind, fact.currency, key), *amounts)
     return quarters, days
+
+
+_COARSE = frozenset(kind for kind, grains in GRAINS_OF.items() if grains == COARSE_GRAINS)
 
 
 def _count(
@@ -130,7 +143,7 @@ def _count(
     into[4] += pieces
 
 
-def _coarser(finer: Buckets, grain: str) -> Buckets:
+def _coarser(finer: Buckets, grain: Grain) -> Buckets:
     """The same sums in buckets of a coarser grain."""
     coarser = Buckets(dict)
     for bucket, rows in finer.items():
@@ -140,22 +153,9 @@ def _coarser(finer: Buckets, grain: str) -> Buckets:
     return coarser
 
 
-def floor(at: datetime, grain: str) -> datetime:
-    """The first instant of the bucket that `at`, an instant in UTC, lies in."""
-    match grain:
-        case "quarter":
-            return at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
-        case "hour":
-            return at.replace(minute=0, second=0, microsecond=0)
-        case "day":
-            return at.replace(hour=0, minute=0, second=0, microsecond=0)
-        case _:
-            return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def sum_of(connection: Connection, column: Any) -> ColumnElement[int]:
+def sum_of(dialect: str, column: Any) -> ColumnElement[int]:
     """The sum of a column of sums. SQLite's own stops with an error past 2**63 - 1; this one then approximates."""
-    if connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         return func.sum(column)
     high, low = (func.sum(column.op(part)(literal_column("4294967296"))) for part in "/%")
     return type_coerce(high.op("*")(literal_column("4294967296")).op("+")(low), BigSum)

@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, literal_column, select, text
 
-from orderkit.analytics import facts, periods
-from orderkit.analytics.facts import Fact, GivenBack, Moved, Sale
+from orderkit.analytics import facts, periods, rollups
+from orderkit.analytics.facts import Fact
 from orderkit.analytics.models import GRAINS_OF, Rollup
-from orderkit.analytics.periods import Cover, Grain, Piece, Span
+from orderkit.analytics.periods import Cover, Piece, Span
 from orderkit.analytics.rollups import COLUMNS
 from orderkit.db import BigSum
 
@@ -47,12 +47,12 @@ class Tally:
         """Gross of an order, half a minor unit rounded up; None without orders."""
         return (2 * self.gross + self.orders) // (2 * self.orders) if self.orders > 0 else None
 
-    def add(self, other: Tally, times: int = 1) -> None:
-        self.orders += times * other.orders
-        self.gross += times * other.gross
-        self.refunds += times * other.refunds
-        self.refunded += times * other.refunded
-        self.pieces += times * other.pieces
+    def add(self, other: Tally) -> None:
+        self.orders += other.orders
+        self.gross += other.gross
+        self.refunds += other.refunds
+        self.refunded += other.refunded
+        self.pieces += other.pieces
 
     def __bool__(self) -> bool:
         return any((self.orders, self.gross, self.refunds, self.refunded, self.pieces))
@@ -87,7 +87,6 @@ class Books:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-
         self._tails: dict[bool, Sequence[Fact]] = {}
 
     def tail(self, kind: Kind) -> Sequence[Fact]:
@@ -114,9 +113,9 @@ class Books:
         laid = lay_out(kind, pieces)
         self._add_buckets(found, kind, laid, currency)
         for label, fact in self.beyond(kind, laid):
-            for key, tally, times in shares(fact, kind):
+            for key, tally in shares(fact, kind):
                 if currency in (None, fact.currency):
-                    found[Group(label, key, fact.currency)].add(tally, times)
+                    found[Group(label, key, fact.currency)].add(tally)
         return {group: tally for group, tally in found.items() if tally}
 
     def beyond(self, kind: Kind, laid: Sequence[Laid]) -> Iterator[tuple[date | None, Fact]]:
@@ -146,36 +145,19 @@ class Books:
 
 def lay_out(kind: Kind, pieces: Sequence[Piece | Span]) -> list[Laid]:
     """The pieces, each with the buckets of this kind that it is made of."""
-    coarsest_first = cast("Sequence[Grain]", GRAINS_OF[kind][::-1])
     return [
         Laid(
             one.label if isinstance(one, Piece) else None,
             Span(one.start, one.end),
-            periods.cover(one.start, one.end, coarsest_first),
+            periods.cover(one.start, one.end, GRAINS_OF[kind][::-1]),
         )
         for one in pieces
     ]
 
 
-def shares(fact: Fact, kind: Kind) -> Iterator[tuple[str, Tally, int]]:
-    """What a fact adds to which key of a kind, and how often: -1 takes it away."""
-    if isinstance(fact, Moved):
-        if kind == "status":
-            yield fact.after, Tally(orders=1), 1
-            if fact.before is not None:
-                yield fact.before, Tally(orders=1), -1
-    elif kind == "product":
-        if isinstance(fact, Sale):
-            for line in fact.lines:
-                yield line.sku, Tally(gross=line.revenue, pieces=line.pieces), fact.sign
-    elif kind != "status":
-        key = {"total": "", "country": fact.country or "", "user": str(fact.user_id)}[kind]
-        given = isinstance(fact, GivenBack)
-        yield (
-            key,
-            Tally(refunds=1, refunded=fact.amount) if given else Tally(orders=1, gross=fact.amount),
-            fact.sign,
-        )
+def shares(fact: Fact, kind: Kind) -> Iterator[tuple[str, Tally]]:
+    """What a fact adds to which key of a kind; below 0 where it takes away."""
+    return ((key, Tally(*amounts)) for of, key, amounts in rollups.parts(fact) if of == kind)
 
 
 def total(tallies: Mapping[Group, Tally]) -> dict[str, Tally]:
@@ -206,10 +188,8 @@ def stored(at: datetime) -> str:
 
 
 def sum_of(dialect: str, column: str) -> str:
-    """SQL for a sum of sums. SQLite's own stops with an error past 2**63 - 1; this one then approximates."""
-    if dialect == "postgresql":
-        return f"sum({column})"
-    return f"(sum({column} / 4294967296) * 4294967296 + sum({column} % 4294967296))"
+    """The same as SQL, to be part of a larger expression."""
+    return f"({rollups.sum_of(dialect, literal_column(column))})"
 
 
 def sums(dialect: str, table: str) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from orderkit.analytics import facts, rebuild
 from orderkit.analytics.asking import asked
+from orderkit.analytics.periods import floor
 from orderkit.analytics.reports import ranking, sales, spending, statuses
-from orderkit.analytics.rollups import floor
 from orderkit.analytics.tallies import Books
 from orderkit.explain.query import Bench, Query
 

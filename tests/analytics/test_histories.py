@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orderkit import clock
 from orderkit.analytics import facts, rebuild, rollups
 from orderkit.analytics.models import GRAINS, GRAINS_OF
+from orderkit.analytics.periods import Grain, floor
 from orderkit.db import Database
 from orderkit.orders.states import OrderStatus
 from orderkit.settings import Settings
@@ -112,12 +113,11 @@ def one(trade: Trade, act: str, *args: Any) -> None:
                 trade.attempt(getattr(trade, act), trade.orders[number], *more, **named)
 
 
-def spans(data: st.DataObject, grain: str) -> tuple[datetime, datetime]:
+def spans(data: st.DataObject, grain: Grain) -> tuple[datetime, datetime]:
     """A span of whole buckets."""
     now = clock.now()
     ends = sorted(
-        rollups.floor(now - timedelta(minutes=data.draw(st.integers(-30 * 24 * 60, MINUTES + 1440))), grain)
-        for _ in range(2)
+        floor(now - timedelta(minutes=data.draw(st.integers(-30 * 24 * 60, MINUTES + 1440))), grain) for _ in range(2)
     )
     return ends[0], ends[1]
 
@@ -196,5 +196,5 @@ def spoil(database: Database) -> None:
         session.execute(text("DELETE FROM rollups WHERE kind IN ('user', 'country')"))
         session.execute(text("UPDATE rollups SET gross = gross + 7, orders = orders - 1 WHERE grain <> 'hour'"))
         rows = {rollups.Key("status", "quarter", wrong, "GBP", "paid"): [3, 0, 0, 0, 0]}
-        rows |= {rollups.Key("product", "month", rollups.floor(wrong, "month"), "GBP", "NONE"): [0, 5, 0, 0, 1]}
+        rows |= {rollups.Key("product", "month", floor(wrong, "month"), "GBP", "NONE"): [0, 5, 0, 0, 1]}
         rollups.add(session.connection(), rows)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from orderkit.analytics import rebuild, rollups
+from orderkit.analytics.periods import Grain, floor
 from orderkit.analytics.rebuild import Difference
 from orderkit.analytics.rollups import Key
 from orderkit.db import Database
@@ -52,7 +53,7 @@ def test_a_difference_names_its_row_and_both_sums(trade: Trade) -> None:
 
 
 @pytest.mark.parametrize("grain", ["quarter", "hour", "day", "month"])
-def test_rows_that_are_missing_wrong_or_of_nothing_are_put_right(trade: Trade, grain: str) -> None:
+def test_rows_that_are_missing_wrong_or_of_nothing_are_put_right(trade: Trade, grain: Grain) -> None:
     trade.bring_in("a", at=AT, refunded=100)
     trade.bring_in("b", at=AT - timedelta(days=400))
     trade.paid()
@@ -62,7 +63,7 @@ def test_rows_that_are_missing_wrong_or_of_nothing_are_put_right(trade: Trade, g
     execute(trade.database, f"UPDATE rollups SET orders = orders + 1 WHERE grain = '{grain}'")
     with trade.database.transaction() as session:
         kind = "product" if grain == "month" else "total" if grain in ("quarter", "hour") else "user"
-        bucket = rollups.floor(datetime(2011, 11, 11, tzinfo=UTC), grain)
+        bucket = floor(datetime(2011, 11, 11, tzinfo=UTC), grain)
         rollups.add(session.connection(), {Key(kind, grain, bucket, "GBP", "nobody"): [1, 2, 3, 4, 5]})
     assert not right(trade.database)
     assert rebuild.run(trade.database) > 1

@@ -94,8 +94,8 @@ def _ranked(
     runs = [(0, *run) for one in laid for run in one.cover.runs]
     fresh: Tallies = defaultdict(Tally)
     for _label, fact in books.beyond(kind, laid):
-        for key, tally, times in tallies.shares(fact, kind):
-            fresh[Group(None, key, fact.currency)].add(tally, times)
+        for key, tally in tallies.shares(fact, kind):
+            fresh[Group(None, key, fact.currency)].add(tally)
     connection = books.connection
     given: dict[str, Any] = {"kind": kind, "currency": asked.currency, "limit": limit}
     given |= tallies.sent(connection, runs) | _sent(connection, fresh)

@@ -31,9 +31,9 @@ def report(books: Books, asked: Asked, user_id: UUID) -> dict[str, Tally]:
         for currency, *counted in connection.execute(statement, {"key": str(user_id)} | tallies.sent(connection, runs)):
             found[currency].add(Tally(*counted))
     for _label, fact in books.beyond("user", laid):
-        for key, tally, times in tallies.shares(fact, "user"):
+        for key, tally in tallies.shares(fact, "user"):
             if key == str(user_id):
-                found[fact.currency].add(tally, times)
+                found[fact.currency].add(tally)
     return {
         currency: found[currency]
         for currency in sorted(found)
