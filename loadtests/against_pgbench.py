@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from loadtests import one_order, stack
+from loadtests import arguments, one_order, stack
 from loadtests.buyers import Shift, Takings, order
 from loadtests.one_order import Written
 from loadtests.stack import Counts, Stack
@@ -135,11 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--hot", action="store_true", help="everyone wants the same product")
     parser.add_argument("--sqlite", action="store_true", help="SQLite, against a plain loop of inserts")
     parser.add_argument("--at-least", type=float, default=0.25, help="exit 1 if the median ratio is below (0.25)")
-    chosen = parser.parse_args()
-    for name, most in (("clients", 90), ("seconds", 120), ("rounds", 20)):
-        if not 1 <= getattr(chosen, name) <= most:
-            parser.error(f"--{name} is 1 to {most}")
-    return chosen
+    return arguments.parsed(parser, clients=90, seconds=120, rounds=20)
 
 
 if __name__ == "__main__":

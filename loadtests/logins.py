@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from statistics import median
 from urllib.parse import urlencode
 
-from loadtests import stack
+from loadtests import arguments, stack
 from loadtests.buyers import Shift, Takings, order
 from loadtests.stack import Stack
 from orderkit.auth import passwords
@@ -141,11 +141,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--logins", type=float, default=5.0, help="logins, and as many refreshes, a second (5)")
     parser.add_argument("--sqlite", action="store_true", help="SQLite instead of PostgreSQL")
     parser.add_argument("--at-most", type=float, default=1.2, help="exit 1 if the median ratio is above (1.2)")
-    chosen = parser.parse_args()
-    for name, most in (("clients", 90), ("seconds", 120), ("rounds", 20), ("logins", 20)):
-        if not 1 <= getattr(chosen, name) <= most:
-            parser.error(f"--{name} is 1 to {most}")
-    return chosen
+    return arguments.parsed(parser, clients=90, seconds=120, rounds=20, logins=20)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from loadtests import stack
+from loadtests import arguments, stack
 from loadtests.stack import ROOT, Counts, Stack
 from orderkit import __version__
 from orderkit.auth.passwords import hash_password
@@ -180,11 +180,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=16, help="customers at once (16)")
     parser.add_argument("--seconds", type=int, default=20, help="for how long (20)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (loadtests/out/…)")
-    chosen = parser.parse_args()
-    for name, most in (("users", 500), ("seconds", 600)):
-        if not 1 <= getattr(chosen, name) <= most:
-            parser.error(f"--{name} is 1 to {most}")
-    return chosen
+    return arguments.parsed(parser, users=500, seconds=600)
 
 
 if __name__ == "__main__":

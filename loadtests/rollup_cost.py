@@ -22,7 +22,7 @@ from statistics import median
 
 from sqlalchemy import text
 
-from loadtests import stack
+from loadtests import arguments, stack
 from loadtests.buyers import Shift, order
 from loadtests.stack import Stack
 
@@ -196,11 +196,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds without and with (3)")
     parser.add_argument("--sqlite", action="store_true", help="SQLite instead of PostgreSQL")
     parser.add_argument("--at-most", type=float, default=1.10, help="exit 1 if the median ratio is above (1.10)")
-    chosen = parser.parse_args()
-    for name, most in (("clients", 90), ("rate", 500), ("seconds", 120), ("rounds", 20)):
-        if not 1 <= getattr(chosen, name) <= most:
-            parser.error(f"--{name} is 1 to {most}")
-    return chosen
+    return arguments.parsed(parser, clients=90, rate=500, seconds=120, rounds=20)
 
 
 if __name__ == "__main__":

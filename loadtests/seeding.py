@@ -22,7 +22,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from loadtests import stack
+from loadtests import arguments, stack
 from loadtests.rollup_cost import database_cpu
 from loadtests.stack import Stack
 
@@ -146,11 +146,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--days", type=int, default=730, help="days that they spread over (730)")
     parser.add_argument("--sqlite", action="store_true", help="SQLite instead of PostgreSQL")
     parser.add_argument("--at-least", type=float, default=0.0, help="exit 1 below so many orders a second (0)")
-    chosen = parser.parse_args()
-    for name, most in (("orders", 10_000_000), ("days", 36_500)):
-        if not 1 <= getattr(chosen, name) <= most:
-            parser.error(f"--{name} is 1 to {most}")
-    return chosen
+    return arguments.parsed(parser, orders=10_000_000, days=36_500)
 
 
 if __name__ == "__main__":

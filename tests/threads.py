@@ -6,8 +6,28 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+from uuid import UUID
+
+import pytest
+
+from orderkit.auth import callers
+from orderkit.auth.callers import Caller
+from orderkit.db import Database
 
 T = TypeVar("T")
+
+
+def callers_known(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once it is known who sends a request over HTTP, which then goes on."""
+    known, of_session = threading.Event(), callers.of_session
+
+    def noticed(database: Database, user_id: UUID, session_id: UUID) -> Caller | None:
+        found = of_session(database, user_id, session_id)
+        known.set()
+        return found
+
+    monkeypatch.setattr(callers, "of_session", noticed)
+    return known
 
 
 def at_once(*acts: Callable[[], T]) -> list[T]:

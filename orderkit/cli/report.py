@@ -147,7 +147,7 @@ def _sales(
         before = None if compare is None else asking.before(asked)
         return report_answers.by_time_or_country(source, asked, by.value, before=before)
 
-    _show(title, wanted, read, Format.JSON if json_ else format_, output)
+    _show(title, wanted, read, format_, json_, output)
 
 
 @app.command(epilog="Example: orderkit report revenue --from 2026-01-01 --limit 10")
@@ -168,7 +168,7 @@ def revenue(
 
         return report_answers.by_user(source, asked, limit=limit)
 
-    _show("Revenue by user", (start, end, tz, currency), read, Format.JSON if json_ else format_, output, limit)
+    _show("Revenue by user", (start, end, tz, currency), read, format_, json_, output, limit)
 
 
 @app.command(epilog="Example: orderkit report status --from 2026-03-01")
@@ -188,7 +188,7 @@ def status(
 
         return report_answers.by_status(source, asked)
 
-    _show("Orders by status", (start, end, tz, currency), read, Format.JSON if json_ else format_, output)
+    _show("Orders by status", (start, end, tz, currency), read, format_, json_, output)
 
 
 @app.command(epilog="Example: orderkit report top-products --by revenue --currency GBP")
@@ -211,7 +211,7 @@ def top_products(
         return report_answers.by_product(source, asked, by.value, limit=limit)
 
     title = f"Top products by {by.value}"
-    _show(title, (start, end, tz, currency), read, Format.JSON if json_ else format_, output, limit)
+    _show(title, (start, end, tz, currency), read, format_, json_, output, limit)
 
 
 @app.command(epilog="Example: orderkit report spending customer@example.com --from 2026-01-01")
@@ -234,7 +234,7 @@ def spending(
 
         return report_answers.of_user(source, asked, user_id)
 
-    _show(f"Spending of {user}", (start, end, tz, currency), read, Format.JSON if json_ else format_, output)
+    _show(f"Spending of {user}", (start, end, tz, currency), read, format_, json_, output)
 
 
 def _user_id(database: Any, user: str) -> UUID:
@@ -256,6 +256,7 @@ def _show(
     wanted: tuple[str | None, str | None, str, str | None],
     read: Callable[[Source, Asked], Answer],
     format_: Format,
+    json_: bool,
     output: Path | None,
     limit: int = 0,
 ) -> None:
@@ -264,6 +265,8 @@ def _show(
     from orderkit.settings import load_settings
 
     asked = asking.asked(*wanted)
+    if json_:
+        format_ = Format.JSON
     if format_ is Format.SVG:
         from orderkit.cli import report_chart
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
 import pytest
 from sqlmodel import col, select
 
 from orderkit import clock
 from orderkit.api import link_pages
-from orderkit.auth import callers, moderation, passwords
+from orderkit.auth import moderation, passwords
 from orderkit.auth.audit_log import Actor
-from orderkit.auth.callers import Caller
 from orderkit.auth.links import MAX_TOKEN, Purpose
 from orderkit.auth.mails import Mails
 from orderkit.auth.models import AccountMail, AuditEntry, User
@@ -31,6 +28,7 @@ from orderkit.mail import open_mailer
 from orderkit.settings import Settings
 from tests.client import Answer, Client, running
 from tests.factories import make_user
+from tests.threads import callers_known
 
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada Lovelace"}
 NEW = "a brave new horse"
@@ -184,14 +182,7 @@ def test_whoever_resets_the_password_does_not_wait_for_what_others_guessed(api: 
 def test_whoever_is_deleted_while_they_ask_for_a_mail_leaves_no_address_behind(
     api: Client, post: Post, ada: User, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    who, known, of_session = api.token(ada), threading.Event(), callers.of_session
-
-    def noticed(database: Database, user_id: UUID, session_id: UUID) -> Caller | None:
-        found = of_session(database, user_id, session_id)
-        known.set()
-        return found
-
-    monkeypatch.setattr(callers, "of_session", noticed)
+    who, known = api.token(ada), callers_known(monkeypatch)
     with ThreadPoolExecutor(1) as threads:
         with database.transaction() as session:
             moderation.leave(session.connection(), Actor(ada.id, "here"), ada.id)

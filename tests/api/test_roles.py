@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -11,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
-from orderkit.auth import callers, moderation, permissions, roles
+from orderkit.auth import moderation, permissions, roles
 from orderkit.auth.audit_log import Actor
 from orderkit.auth.callers import Caller
 from orderkit.auth.models import ADMIN, CUSTOMER, User
@@ -20,7 +19,7 @@ from orderkit.db import Database
 from orderkit.errors import Forbidden
 from tests.client import Answer, Client
 from tests.factories import GRANTS, make_user
-from tests.threads import at_once
+from tests.threads import at_once, callers_known
 
 Headers = dict[str, str]
 ROLES = sorted([*GRANTS, "customer"])
@@ -221,14 +220,7 @@ def test_whoever_loses_power_while_their_request_waits_does_not_get_it_back(
     """OWASP API Security Top 10 2023, API5; ASVS 5.0, V8.3.2: what counts is what they may do when it is their turn."""
     put(api, "moderator", ["roles:manage", "users:manage"], staff)
     user = make_user(database, role="moderator")
-    who, known, of_session = api.token(user), threading.Event(), callers.of_session
-
-    def noticed(database: Database, user_id: UUID, session_id: UUID) -> Caller | None:
-        found = of_session(database, user_id, session_id)
-        known.set()
-        return found
-
-    monkeypatch.setattr(callers, "of_session", noticed)
+    who, known = api.token(user), callers_known(monkeypatch)
     with ThreadPoolExecutor(1) as threads:
         with database.transaction() as session:
             take(session.connection(), user)
