@@ -140,9 +140,9 @@ class Stack:
         }
 
     def migrate(self) -> None:
-        self._run("migrate")
+        self.run("migrate")
 
-    def _run(self, *arguments: str) -> None:
+    def run(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "orderkit", *arguments]
         done = subprocess.run(command, env=self.environment, cwd=self.within, capture_output=True, text=True)
         if done.returncode:

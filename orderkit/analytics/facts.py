@@ -219,14 +219,17 @@ def _lines(connection: Connection, query: Select[Any]) -> Lines:
 # ── from the base tables ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_base(connection: Connection, start: datetime, end: datetime, *, lines: bool = True) -> list[Fact]:
+def of_base(
+    connection: Connection, start: datetime, end: datetime, *, lines: bool = True, user_id: UUID | None = None
+) -> list[Fact]:
     """What the base tables say of the time from `start` to before `end`. Rides ix_orders_created_at and ix_refunds_succeeded.
 
-    Memory grows with the orders of that time.
+    With `user_id` only of that user's orders, on ix_orders_user_id_created_at, but of everybody's refunds, of which there are
+    few. Memory grows with the orders and refunds of that time.
     """
     lines_of = _lines(connection, lines_between(start, end)) if lines else {}
     told: list[Fact] = []
-    for order in connection.execute(orders_between(start, end)):
+    for order in connection.execute(orders_between(start, end, user_id)):
         if order.payment_status in TAKEN:
             told.append(_sale(order, order.country, lines_of))
         if order.status != PENDING:
@@ -235,15 +238,17 @@ def of_base(connection: Connection, start: datetime, end: datetime, *, lines: bo
     return told
 
 
-def orders_between(start: datetime, end: datetime) -> Select[Any]:
+def orders_between(start: datetime, end: datetime, user_id: UUID | None = None) -> Select[Any]:
     """All orders placed in that time, also those that count for nothing yet, with the status of their payment."""
     columns = (_orders.c.id, _orders.c.created_at, _orders.c.currency, _orders.c.user_id, _orders.c.country)
-    return (
+    query = (
         select(*columns, _orders.c.total, _orders.c.status, _payments.c.status.label("payment_status"))
         .join_from(_orders, _payments, _payments.c.order_id == _orders.c.id)
         .where(_within(_orders.c.created_at, start, end))
-        .execution_options(query="analytics.orders_between")
     )
+    if user_id is None:
+        return query.execution_options(query="analytics.orders_between")
+    return query.where(_orders.c.user_id == user_id).execution_options(query="analytics.orders_of_user_between")
 
 
 def lines_between(start: datetime, end: datetime) -> Select[Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Connection, literal_column, select, text
 
@@ -118,11 +119,14 @@ class Books:
                     found[Group(label, key, fact.currency)].add(tally)
         return {group: tally for group, tally in found.items() if tally}
 
-    def beyond(self, kind: Kind, laid: Sequence[Laid]) -> Iterator[tuple[date | None, Fact]]:
-        """The facts of the pieces that the rollups do not have, each with its piece's label."""
+    def beyond(
+        self, kind: Kind, laid: Sequence[Laid], user_id: UUID | None = None
+    ) -> Iterator[tuple[date | None, Fact]]:
+        """The facts of the pieces that the rollups do not have, each with its piece's label; with `user_id`, all those of that
+        user, and maybe some of others."""
         for one in laid:
             for rest in one.cover.rest:
-                for fact in facts.of_base(self.connection, *rest, lines=kind == "product"):
+                for fact in facts.of_base(self.connection, *rest, lines=kind == "product", user_id=user_id):
                     yield one.label, fact
         ordered = sorted(laid, key=lambda one: one.span.start)
         starts = [one.span.start for one in ordered]

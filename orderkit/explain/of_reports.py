@@ -85,6 +85,12 @@ QUERIES = (
         lambda b: b.connection.execute(facts.orders_between(*_day(b))),
     ),
     Query(
+        "analytics.orders_of_user_between",
+        "one user's orders of a time that no bucket covers",
+        "ix_orders_user_id_created_at",
+        lambda b: b.connection.execute(facts.orders_between(*_day(b), b.order.user_id)),
+    ),
+    Query(
         "analytics.lines_between",
         "the lines of those orders",
         "ix_orders_created_at",

@@ -38,10 +38,10 @@ from orderkit.orders.loading import PastLoad
 from orderkit.orders.past import AfterWriting, Brought, Outcome, PastOrder, PastRefund
 from orderkit.orders.pricing import PricedLine
 
-BATCH_ORDERS = 5_000
-"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; four batches lie in memory."""
-WRITERS = 2
-"""Connections to PostgreSQL. One process of the server takes longer to write a batch than it takes here to make the next."""
+BATCH_ORDERS = 10_000
+"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; five batches lie in memory."""
+WRITERS = 3
+"""Connections to PostgreSQL. It takes longer to write a batch than to make the next, and one waits for the sums of another."""
 GARBAGE_OBJECTS = 100_000
 USERS_AT_ONCE = 10_000
 PRODUCTS_AT_MOST = 10_000

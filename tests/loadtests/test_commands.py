@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from loadtests import lists, report, rollup_cost, seeding
+from loadtests import lists, report, reports, rollup_cost, seeding
 from loadtests.against_pgbench import Round, verdict
 from loadtests.buyers import Takings
 from loadtests.one_order import Written
@@ -111,6 +112,43 @@ def test_a_seed_that_is_too_slow_or_too_large_or_lacks_a_row_is_not_good(capsys:
     assert "slower than wanted: 10,000 < 10,001" in capsys.readouterr().err
     assert seeding.verdict(replace(run, memory=513.0), None, 0) == 1
     assert seeding.verdict(replace(run, complete=False), None, 0) == 1
+
+
+@pytest.mark.integration
+def test_reports_are_timed_among_few_and_many_and_tell_what_a_group_by_tells() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "loadtests.reports",
+        "--few",
+        "100",
+        "--many",
+        "300",
+        "--users",
+        "20",
+        "--times",
+        "2",
+    ]
+    done = subprocess.run(
+        [*command, "--at-most", "1000", "--at-least", "0", "--at-least-utc", "0"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=2 * WITHIN_S,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(re.findall(r"^revenue by user, whole months( +[\d.]+){3}$", done.stdout, re.MULTILINE)) == 2
+    assert len(re.findall(r"^America/New_York( +[\d.]+){3}$", done.stdout, re.MULTILINE)) == 2
+
+
+def test_a_report_that_grows_with_the_orders_is_not_good() -> None:
+    chosen = Namespace(few=10, many=100, times=1, at_most=1.5)
+    found = [{"by day": 2.0, "by month": 1.0}, {"by day": 3.2, "by month": 1.5}]
+    said: list[str] = []
+    assert reports.growth(found, chosen, said.append) == [
+        "by day: 1.60 times as slow among 10 times the orders, 1.5 wanted"
+    ]
+    assert [line.split()[-1] for line in said] == ["ratio", "1.60", "1.50"]
 
 
 @pytest.mark.integration

@@ -30,7 +30,7 @@ def report(books: Books, asked: Asked, user_id: UUID) -> dict[str, Tally]:
         statement = _OF_USER[connection.dialect.name].execution_options(query="reports.spending")
         for currency, *counted in connection.execute(statement, {"key": str(user_id)} | tallies.sent(connection, runs)):
             found[currency].add(Tally(*counted))
-    for _label, fact in books.beyond("user", laid):
+    for _label, fact in books.beyond("user", laid, user_id):
         for key, tally in tallies.shares(fact, "user"):
             if key == str(user_id):
                 found[fact.currency].add(tally)
