@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import Processes
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +84,28 @@ def test_a_test_knows_nothing_of_the_shell_or_of_the_test_before_it_is_marked_an
     assert "1 failed, 4 passed, 2 deselected" in told, "the two with a database are no unit tests"
     numbers, seed = failed_with(told)
     assert failed_with(run_pytest(tmp_path, "-k", "random", "--seed", seed)) == (numbers, seed)
+
+
+def test_processes_that_begin_with_everything_imported_share_nothing_else(tmp_path: Path) -> None:
+    """Two at once: a process, a session, a folder, an environment and streams each, and the exit code of a command."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    wrong = ("ORDERKIT_LEASE", "ORDERKIT_DB_TIMEOUT")
+    both = [Processes(folder, {name: "long"}) for folder, name in zip(folders, wrong, strict=True)]
+    running = [processes.start("simulate", "--port", "0", **dict.fromkeys(processes.env, "7")) for processes in both]
+    try:
+        assert len({one.address() for one in running}) == 2
+        assert len({os.getsid(one.pid) for one in running} | {os.getsid(0)}) == 3
+        assert [psutil.Process(one.pid).cwd() for one in running] == [str(folder) for folder in folders]
+        assert [one.terminate() for one in running] == [0, 0]
+    finally:
+        for processes in both:
+            processes.kill_all()
+    assert [one.output.count("simulating") for one in running] == [1, 1]
+    told = [processes.run("config", "check") for processes in both]
+    assert [(one.returncode, one.stdout) for one in told] == [(2, "")] * 2
+    assert [[name in one.stderr for name in wrong] for one in told] == [[True, False], [False, True]]
 
 
 @pytest.mark.parametrize("server", ["postgresql", "redis"])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from orderkit.cli.import_ import FormatName
 from orderkit.db import Database
 from orderkit.orders.models import Order
 from orderkit.orders.sources import FORMATS
+from tests.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "tests/orders/data/online-retail-sample.csv"
@@ -29,16 +28,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
     """Runs orderkit; on the test's database, if it has one, else on none at all."""
-    environment = dict(os.environ) | {"ORDERKIT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    environment = {"ORDERKIT_HOME": str(tmp_path / "home")}
     if "database" in request.fixturenames:
         database: Database = request.getfixturevalue("database")
         environment["ORDERKIT_DATABASE_URL"] = database.url.render_as_string(hide_password=False)
+    started = Processes(tmp_path, environment)
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "orderkit", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        return started.run(*map(str, arguments))
 
     return run
 

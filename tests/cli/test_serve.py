@@ -24,6 +24,15 @@ from tests.processes import Process, Processes
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture
+def _fresh(processes: Processes) -> None:
+    processes.fresh = True
+
+
+from_nothing = pytest.mark.usefixtures("_fresh")
+"""As for a user: for how a process begins, obeys signals and starts others, not for what it answers in between."""
+
+
 def get(url: str, within_s: float = 5) -> tuple[int, Any]:
     try:
         with urllib.request.urlopen(url, timeout=within_s) as answer:
@@ -77,6 +86,7 @@ class TestOnSqlite:
         assert "ORDERKIT_SECRET_KEY" in done.stderr
         assert done.stderr.count("\n") == 1
 
+    @from_nothing
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_a_port_that_is_taken_is_one_line(self, processes: Processes, workers: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -87,6 +97,7 @@ class TestOnSqlite:
             f"error: cannot listen on 127.0.0.1 port {port} (Address already in use); choose another --host or --port\n"
         )
 
+    @from_nothing
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_sigterm_turns_readiness_before_it_stops_and_exits_0(self, processes: Processes, workers: str) -> None:
         process = processes.start("serve", "--port", "0", "--workers", workers)
@@ -106,6 +117,7 @@ class TestOnSqlite:
         assert process._process.wait(30) == 0
         assert "Traceback" not in process.output
 
+    @from_nothing
     def test_what_is_under_way_when_it_is_told_to_stop_is_answered(self, processes: Processes) -> None:
         process = processes.start("serve", "--port", "0")
         body = json.dumps({"email": "ada@example.com", "password": "correct horse", "name": "Ada"}).encode()
@@ -119,6 +131,7 @@ class TestOnSqlite:
             assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
         assert process._process.wait(30) == 0
 
+    @from_nothing
     def test_ctrl_c_stops_at_once(self, processes: Processes) -> None:
         process = processes.start("serve", "--port", "0")
         process.address()
@@ -126,6 +139,7 @@ class TestOnSqlite:
         assert process.terminate(signal.SIGINT) == 0
         assert time.monotonic() - started < 5
 
+    @from_nothing
     def test_a_worker_that_dies_is_replaced(self, processes: Processes) -> None:
         process = processes.start("serve", "--port", "0", "--workers", "2")
         address = process.address()
@@ -137,6 +151,7 @@ class TestOnSqlite:
         assert all(get(f"{address}/health/live")[0] == 200 for _ in range(20))
         assert process.terminate() == 0
 
+    @from_nothing
     def test_processes_share_their_numbers(self, processes: Processes) -> None:
         process = processes.start("serve", "--port", "0", "--workers", "2", ORDERKIT_LOG_FORMAT="json")
         address = process.address()
@@ -205,6 +220,7 @@ class TestOverTheWire:
         assert "Traceback" not in server.output
 
 
+@from_nothing
 def test_it_serves_on_either_engine(processes: Processes, database: Any) -> None:
     make_product(database, sku="TEA", stock=5)
     process = processes.start("serve", "--port", "0")

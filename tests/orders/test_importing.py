@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ from orderkit.orders.models import Order, OrderHistory, OrderItem
 from orderkit.orders.states import OrderStatus
 from orderkit.payments.models import Payment, PaymentStatus, Refund, RefundStatus
 from tests.factories import make_product
+from tests.processes import Processes
 
 SAMPLE = Path(__file__).with_name("data") / "online-retail-sample.csv"
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
@@ -330,7 +327,9 @@ def test_two_imports_at_once_bring_each_order_once(
     assert_invariants_hold(database)
 
 
-def test_a_killed_import_is_completed_by_running_it_again(database: Database, tmp_path: Path) -> None:
+def test_a_killed_import_is_completed_by_running_it_again(
+    database: Database, processes: Processes, tmp_path: Path
+) -> None:
     """A real process, killed with SIGKILL once it has committed something and while it is at work on the rest."""
     count = 2_000
     file = tmp_path / "many.csv"
@@ -339,34 +338,22 @@ def test_a_killed_import_is_completed_by_running_it_again(database: Database, tm
         + "".join(line(str(n), code, 3, day=1 + n * 20 // count) for n in range(count) for code in "ABCDEF")
         + "".join(line(f"C{n}", "A", -1, day=25) for n in range(20))
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORDERKIT_")}
-    environment |= {
-        "ORDERKIT_DATABASE_URL": database.url.render_as_string(hide_password=False),
-        "ORDERKIT_HOME": str(tmp_path),
-        "PYTHONPATH": str(Path(importing.__file__).parents[2]),
-    }
-    command = [sys.executable, "-m", "orderkit", "import", "orders", str(file)]
+    command = ("import", "orders", str(file))
 
     def committed() -> int:
         with database.reading() as session:
             return session.exec(select(func.count()).select_from(Order)).one()
 
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while committed() == 0 and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-    finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    process = processes.start(*command)
+    deadline = time.monotonic() + 60
+    while committed() == 0 and process.is_running and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert process.kill() == -signal.SIGKILL
     stopped_at = committed()
     assert 0 < stopped_at < count
     assert_invariants_hold(database)
 
-    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    finished = processes.run(*command)
     assert finished.returncode == 0, finished.stderr
     assert f"{count - stopped_at:,} orders created" in finished.stdout
     assert committed() == count
