@@ -16,6 +16,7 @@ from tests.factories import make_product
 TEA = {"name": "Tea", "unit_price": 100, "currency": "GBP"}
 
 
+@pytest.mark.unmeasured
 @given(st.text(max_size=70))
 def test_an_sku_can_be_shown_and_asked_for(text: str) -> None:
     if products.is_sku(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -110,6 +111,7 @@ class StockMachine(RuleBasedStateMachine):
         assert [one["stock"] for one in told if one["sku"] == self.sku] == self.told
 
 
+@pytest.mark.unmeasured
 def test_random_acts_leave_books_that_agree(database: Database, settings: Settings) -> None:
     class OnThis(StockMachine):
         pass

@@ -138,6 +138,7 @@ def test_what_is_loaded_is_what_the_long_way_writes(stocked: Database) -> None:
     assert len(set(numbers)) == len(numbers) == 20
 
 
+@pytest.mark.unmeasured
 def test_a_seeded_history_is_what_the_long_way_writes(database: Database) -> None:
     history = History(orders=600, days=90, users=10, seed=8)
     shop = seeding.open_shop(database, history)

@@ -158,6 +158,7 @@ class Race:
         return Dispatch(self.database, self.settings, self.carrier, Breaker("carrier"))
 
 
+@pytest.mark.unmeasured
 def test_refund_cancel_and_ship_at_once_a_thousand_times_end_in_a_legal_state_with_matching_money(
     database: Database, settings: Settings, rng: random.Random
 ) -> None:

@@ -111,6 +111,7 @@ def something_wanted(rng: random.Random, of: list[UUID], orders: list[One]) -> W
     )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("near", "far"), [(500, 4000), (7, 60), (3, 5)], ids=["one walk", "gathered", "short pages"])
 def test_any_filters_in_any_order_give_what_sorting_all_by_hand_gives(
     rolled_back: Session, rng: random.Random, monkeypatch: pytest.MonkeyPatch, near: int, far: int
@@ -163,6 +164,7 @@ def test_a_walk_ends_within_its_bound_and_says_where(rolled_back: Session) -> No
 WAYS: list[tuple[Sort, bool]] = [(sort, descending) for sort in SORTS for descending in (True, False)]
 
 
+@pytest.mark.unmeasured
 def test_paging_through_ten_thousand_misses_and_repeats_none_while_a_thousand_come(
     database: Database, rng: random.Random
 ) -> None:

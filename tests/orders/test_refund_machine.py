@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
@@ -219,5 +220,6 @@ class RefundMachine(Life):
             assert came == (story.ordered if everything else wanted)
 
 
+@pytest.mark.unmeasured
 def test_random_refunds_never_give_back_more_than_was_taken(database: Database, settings: Settings) -> None:
     life.run(RefundMachine, database, settings, share=0.16)

@@ -72,6 +72,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"carrier_attempts": 3, "lease": 1.0})
 
 
+@pytest.mark.unmeasured
 def test_everybody_at_once(
     shop: Shop, database: Database, settings: Settings, rng: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
