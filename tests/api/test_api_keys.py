@@ -16,6 +16,7 @@ from orderkit.auth.models import ADMIN, ApiKey, AuditEntry, User
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.db import Database
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import PASSWORD, make_product, make_user
 from tests.threads import at_once
 
@@ -72,6 +73,7 @@ def test_a_key_is_good_for_ninety_days_or_as_many_as_asked_for(api: Client, cust
         assert (refused.status, refused.code) == (401, "unauthenticated")
 
 
+@decided_by_the_request
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [

@@ -14,6 +14,7 @@ from orderkit.ids import new_id
 from orderkit.orders.models import OrderHistory
 from orderkit.settings import Settings
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import PASSWORD, make_user
 from tests.shop import PRICE, STOCK, Shop
 
@@ -148,6 +149,7 @@ def test_a_status_that_the_order_cannot_have_next_is_a_conflict(
     assert (answer.status, answer.code, answer.json()["status_now"]) == (409, "illegal_transition", "paid")
 
 
+@decided_by_the_request
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

@@ -13,6 +13,7 @@ from orderkit.auth.models import User
 from orderkit.db import Database
 from orderkit.ids import new_id
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import insert_orders, make_user
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -193,6 +194,7 @@ def test_a_customers_cursor_is_no_other_customers(api: Client, ann: User, bob: U
     assert ask(api, api.token(bob), cursor=cursor).code == "cursor_invalid"
 
 
+@decided_by_the_request
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [

@@ -17,6 +17,7 @@ from orderkit.orders.models import Order
 from orderkit.payments.models import Payment
 from orderkit.redaction import looks_like_card
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import make_product, make_user
 
 ADDRESS = {"name": "A", "line1": "1 Road", "city": "C", "postal_code": "AB1", "country": "GB"}
@@ -203,6 +204,7 @@ def test_white_space_and_order_of_members_make_no_other_request(
     assert (first.status, again.body) == (201, first.body)
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("key", ["", '"', '"abc', "a b", "é".encode(), "x" * 256, '""'], ids=repr)
 def test_a_malformed_key_is_400(api: Client, customer: dict[str, str], key: str | bytes) -> None:
     answer = api.post("/orders", wanted(), [*customer.items(), ("Idempotency-Key", key)])

@@ -12,6 +12,7 @@ from orderkit import clock
 from orderkit.auth.models import ADMIN, AuditEntry, User
 from orderkit.db import Database
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import logs_in, make_user
 from tests.threads import at_once
 
@@ -49,6 +50,7 @@ def test_what_is_sent_is_changed_and_what_is_absent_stays(api: Client, ada: User
     }  # fmt: skip
 
 
+@decided_by_the_request
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

@@ -20,6 +20,7 @@ from orderkit.db import Database
 from orderkit.ids import new_id
 from tests import histories
 from tests.client import Client
+from tests.engines import decided_by_the_request
 from tests.factories import make_product, make_user
 from tests.histories import Back, Past
 
@@ -193,6 +194,7 @@ def test_pages_of_any_size_have_each_once_and_in_order(
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("path", REPORTS)
 def test_what_makes_no_sense_is_refused_where_it_is(api: Client, analyst: Headers, path: str) -> None:
     start, end = names(path)
@@ -233,6 +235,7 @@ def test_spending_of_nobody_is_not_found(api: Client, analyst: Headers) -> None:
     assert api.get(f"/admin/users/{new_id()}/spending", analyst).code == "not_found"
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("limit", ["0", "101", "1.0", "x"])
 def test_pages_are_bounded(api: Client, analyst: Headers, limit: str) -> None:
     for path in PAGED:

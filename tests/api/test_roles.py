@@ -18,6 +18,7 @@ from orderkit.auth.permissions import PERMISSIONS
 from orderkit.db import Database
 from orderkit.errors import Forbidden
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import GRANTS, make_user
 from tests.threads import at_once, callers_known
 
@@ -105,6 +106,7 @@ def test_an_unknown_permission_is_pointed_at_and_nothing_is_changed(api: Client,
     assert entries(api, staff, "support") == []
 
 
+@decided_by_the_request
 @pytest.mark.parametrize(
     "body", [{}, {"permissions": None}, {"permissions": "orders:read"}, {"permissions": [], "name": "king"}]
 )

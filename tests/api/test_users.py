@@ -21,6 +21,7 @@ from orderkit.db import Database
 from orderkit.errors import Forbidden, Unauthenticated
 from orderkit.ids import new_id
 from tests.client import Answer, Client
+from tests.engines import decided_by_the_request
 from tests.factories import GRANTS, PASSWORD, logs_in, make_product, make_user
 from tests.threads import at_once
 
@@ -127,6 +128,7 @@ def test_a_key_gives_only_roles_within_what_it_was_given(api: Client, database: 
     assert change(api, key, user.id, role="moderator").status == 200
 
 
+@decided_by_the_request
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

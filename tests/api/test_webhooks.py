@@ -28,6 +28,7 @@ from orderkit.orders import cancellation
 from orderkit.settings import Settings
 from tests import webhooks
 from tests.client import Answer, Client, running
+from tests.engines import decided_by_the_request
 from tests.shop import Shop
 
 PATH = "/webhooks/carrier"
@@ -188,6 +189,7 @@ def test_a_clock_that_is_off_by_less_than_five_minutes_will_do(
     assert outcome(send(api, body, webhooks.signed(shop.settings, body, at=at))) == "delivered"
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("seconds", [-1_000_000_000, -86_400, -302, 302, 86_400])
 def test_a_report_of_another_time_is_refused(api: Client, shop: Shop, parcel: Fulfillment, seconds: int) -> None:
     """Standard Webhooks: replays; security requirement: older than five minutes is 400."""
@@ -233,6 +235,7 @@ def test_a_signature_under_another_secret_is_refused(api: Client, shop: Shop, pa
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("name", HEADERS)
 @pytest.mark.parametrize(
     "value", ["", " ", ".", "v1,", "v1", ",", "0", "-1", "nan", "1e9", "٣", "v1a,AAAA", "x" * 5000]
@@ -249,6 +252,7 @@ def test_a_header_that_is_no_good_is_refused(
     assert untouched(shop, parcel)
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_that_is_there_twice_is_refused(api: Client, shop: Shop, parcel: Fulfillment, name: str) -> None:
     """OWASP ASVS 5.0 V4.2: no two readers may take different ones."""
@@ -307,6 +311,7 @@ def test_production_without_a_secret_takes_no_callback(settings: Settings, shop:
 MALFORMED = [b"", b"{", b"\xff", b'{"type": "a", "type": "b"}', b"[" * 5000, b'{"type": NaN}']
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:20]))
 def test_what_is_no_json_is_400(api: Client, shop: Shop, body: bytes) -> None:
     """OWASP ASVS 5.0 V1.5: whoever signs it."""
@@ -341,6 +346,7 @@ UNFIT = [
 ]
 
 
+@decided_by_the_request
 @pytest.mark.parametrize("body", UNFIT, ids=lambda body: body.decode()[:60])
 def test_what_does_not_fit_is_422(api: Client, shop: Shop, body: bytes) -> None:
     """OWASP ASVS 5.0 V2.2."""
