@@ -100,7 +100,7 @@ def main() -> int:
         def buy(run: str, seconds: float, rate: float = 0.0) -> Takings:
             return order(Shift(stack.HOST, running.port, run, seconds, tokens, skus, rate))
 
-        buy("warm-up", WARM_UP_S)
+        buy("warm-up", min(WARM_UP_S, chosen.seconds))
         peak = buy("peak", chosen.seconds).orders_a_second
         print(
             f"{engine.name} · {chosen.clients} clients · {os.cpu_count()} cores shared by all · peak {peak:.0f} orders/s\n"

@@ -21,6 +21,7 @@ from orderkit.settings import Settings
 from tests import histories
 from tests.cli.conftest import Cli
 from tests.client import running
+from tests.engines import on_sqlite
 from tests.factories import make_product, make_user
 from tests.histories import Back, Past
 
@@ -164,6 +165,7 @@ def test_what_makes_no_sense_is_wrong_use(cli: Cli, wrong: tuple[str, str]) -> N
     assert told.err.count("\n") == 1
 
 
+@on_sqlite  # it is drawn from the figures, which other tests see on both; drawing eleven takes 4 s of CPU
 @pytest.mark.usefixtures("march")
 def test_a_chart_is_the_same_each_time(cli: Cli) -> None:
     for report in (("daily",), ("revenue",), ("status",), ("sales", "--by", "month"), ("top-products",)):

@@ -11,7 +11,6 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -219,6 +218,5 @@ class OrderMachine(Life):
         )
 
 
-@pytest.mark.unmeasured
 def test_random_acts_on_orders_lose_double_and_oversell_nothing(database: Database, settings: Settings) -> None:
     life.run(OrderMachine, database, settings, share=0.2)
