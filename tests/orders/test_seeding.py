@@ -174,7 +174,7 @@ def test_a_run_that_stopped_is_completed_by_the_next(database: Database, monkeyp
     with pytest.raises(KeyboardInterrupt):
         seeding.write(database, SMALL, shop, progress=stop)
     there = count(database, Order)
-    assert there in (100, 200)  # the other writer ends what it has begun
+    assert there in (100, 200, 300)  # the other writers end what they have begun
     _, rest = seed(database)
     assert rest.orders_created == 400 - there
     assert count(database, Order) == 400
