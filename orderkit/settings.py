@@ -91,6 +91,17 @@ def _mail_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _sentry_dsn(dsn: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(dsn.get_secret_value())
+        good = parts.scheme in ("http", "https") and bool(parts.hostname and parts.username) and parts.port != 0
+    except ValueError:  # it quotes what it takes for the port, maybe half of a key
+        good = False
+    if not (good and parts.path.rpartition("/")[2].isdigit()):
+        raise ValueError("is not a DSN; try https://key@host/number")
+    return dsn
+
+
 def _webhook_secrets(given: SecretStr) -> SecretStr:
     webhook_signatures.keys_of(given.get_secret_value())
     return given
@@ -230,6 +241,13 @@ class Settings(BaseSettings):
 
     log_format: Literal["console", "json"] = Field("console", description="Logs for people or for machines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    tracing: Literal["off", "otlp", "console"] = Field(
+        "off",
+        description="Spans by OpenTelemetry (orderkit[otel]): over OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says, or on stderr.",
+    )
+    sentry_dsn: Annotated[SecretStr | None, AfterValidator(lambda given: given and _sentry_dsn(given))] = Field(
+        None, description="Where errors are reported to, in the protocol of Sentry (orderkit[sentry]). Unset: nowhere."
+    )
     metrics_token: SecretStr | None = Field(None, description="Bearer token that /metrics asks for. Unset: open.")
 
     @cached_property
