@@ -9,6 +9,7 @@ import io
 import ipaddress
 import logging
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ MIN_SECRET_VARIETY = 20
 NOT_IN_SECRETS = ("change", "default", "example", "orderkit", "password", "secret")
 """Words of placeholders. A key of 64 random characters holds one of them once in eight million."""
 PRODUCTION_RATE_LIMIT = 600
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 LEASE_OVER_TIMEOUT = 1.25
 """A lease lasts for a call to a provider and, on top, for the transactions before and after it."""
 
@@ -77,6 +79,14 @@ def _networks(text: str) -> str:
             ipaddress.ip_network(one.strip())
         except ValueError:
             raise ValueError("is not a list of addresses or networks such as 10.0.0.0/8, 192.0.2.7") from None
+    return text
+
+
+def _origins(text: str) -> str:
+    """Each as a browser would send it: compared as text, what is spelt otherwise would never match."""
+    for one in text.split(","):
+        if not _ORIGIN.fullmatch(one.strip()):
+            raise ValueError("is not a list of origins such as https://shop.example.com, http://localhost:3000")
     return text
 
 
@@ -227,6 +237,10 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, by commas. "
         "Unset: nobody's.",
     )
+    cors_origins: Annotated[str | None, AfterValidator(lambda given: given and _origins(given))] = Field(
+        None,
+        description="Origins whose pages may call the API from a browser, by commas: https://shop.example.com. Unset: none.",
+    )
     public_url: Annotated[str, _url("http", "https")] = Field(
         "http://127.0.0.1:8000", description="Where links in mails lead: this API as its users reach it."
     )
@@ -253,6 +267,16 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'orderkit.db'}"
+
+    @cached_property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of other sites whose pages may call the API."""
+        return frozenset(one.strip() for one in (self.cors_origins or "").split(",") if one.strip())
+
+    @cached_property
+    def is_https_only(self) -> bool:
+        """Whether browsers may be told never to come over plain http: in production, where users come over https."""
+        return self.env == "production" and urlsplit(self.public_url).scheme == "https"
 
     @property
     def links_lead_nowhere(self) -> bool:
