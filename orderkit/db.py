@@ -36,12 +36,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 from orderkit import slow_queries
 from orderkit.errors import ConfigurationError
+from orderkit.observability import pools
 from orderkit.settings import Settings
 
 TRUSTED_S = 1.0
@@ -126,16 +127,22 @@ class Table(SQLModel):
 class Database:
     """An engine and the transactions on it. Made once a process; call `dispose()` at its end and after a fork."""
 
-    def __init__(self, settings: Settings, *, by_key: bool = False, url: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, by_key: bool = False, url: str | None = None, pool: str | None = None
+    ) -> None:
         """With `by_key`, for statements that find every row by a key: PostgreSQL plans each of them once a connection.
 
-        `url` is that of another database than the one of the settings, such as the replica.
+        `url` is that of another database than the one of the settings, such as the replica. `pool` is what the pool of
+        connections is called in the metrics.
         """
+        kind = pools.told_of(pool or ("replica" if url else "orders" if by_key else "main"))
         self.url = make_url(url or settings.resolved_database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         planning = PLANNED_ONCE if by_key else PLANNED_EACH_TIME
         self.engine = (
-            _sqlite_engine(settings, self.url) if self.is_sqlite else _postgresql_engine(settings, self.url, planning)
+            _sqlite_engine(settings, self.url, kind)
+            if self.is_sqlite
+            else _postgresql_engine(settings, self.url, kind, planning)
         )
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE") if self.is_sqlite else self.engine
         self._snapshots = self.engine.execution_options(**({} if self.is_sqlite else SNAPSHOT))
@@ -188,7 +195,7 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_engine(settings: Settings, url: URL) -> Engine:
+def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool]) -> Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -202,6 +209,7 @@ def _sqlite_engine(settings: Settings, url: URL) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
+        poolclass=pool,
         pool_size=settings.db_pool_size,
         pool_timeout=settings.db_timeout,
         connect_args={
@@ -232,7 +240,7 @@ def _sqlite_engine(settings: Settings, url: URL) -> Engine:
     return engine
 
 
-def _postgresql_engine(settings: Settings, url: URL, planning: Mapping[str, str]) -> Engine:
+def _postgresql_engine(settings: Settings, url: URL, pool: type[QueuePool], planning: Mapping[str, str]) -> Engine:
     timeout_ms = int(settings.db_timeout * 1000)
     options = {
         "timezone": "UTC",
@@ -246,6 +254,7 @@ def _postgresql_engine(settings: Settings, url: URL, planning: Mapping[str, str]
     engine = create_engine(
         url,
         hide_parameters=True,
+        poolclass=pool,
         pool_size=settings.db_pool_size,
         max_overflow=0,
         pool_timeout=settings.db_timeout,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -269,6 +270,25 @@ turned_at = _gauge(
 )
 events_relayed = _counter("orderkit_events_relayed_total", "Events of the outbox that were applied and sent.", WORKER)
 rollup_rows = _counter("orderkit_rollup_rows_total", "Rows of the rollups that the relay added to.", WORKER)
+
+
+def call_made(provider: str, operation: str, outcome: str, seconds: float, *, attempt: int) -> None:
+    """Counts one call to payment provider or carrier; `attempt` counts those under its key from 1."""
+    calls, took, retries = _of_call(provider, operation, outcome)
+    calls.inc()
+    took.observe(seconds)
+    if attempt > 1:
+        retries.inc()
+
+
+@lru_cache(maxsize=256)
+def _of_call(provider: str, operation: str, outcome: str) -> tuple[Counter, Histogram, Counter]:
+    """Looked up once: finding them by label costs as much as counting."""
+    return (
+        provider_calls.labels(provider, operation, outcome),
+        provider_seconds.labels(provider, operation),
+        provider_retries.labels(provider, operation),
+    )
 
 
 def begin(origin: Origin) -> None:

@@ -1,0 +1,46 @@
+"""Pools of connections that tell how full they are, and how long whoever wanted a connection waited for it."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import Any
+
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from orderkit.observability import metrics
+
+
+def told_of(name: str) -> type[QueuePool]:
+    """The class of a pool whose numbers are told under `name`, one of a few."""
+    in_use, size = metrics.pool_in_use.labels(name), metrics.pool_size.labels(name)
+    waited, timeouts = metrics.pool_seconds.labels(name), metrics.pool_timeouts.labels(name)
+
+    telling = Lock()
+
+    class Pool(QueuePool):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            size.set(self.size())
+
+        def _do_get(self) -> ConnectionPoolEntry:
+            started = time.perf_counter()
+            try:
+                return super()._do_get()
+            except PoolTimeout:
+                timeouts.inc()
+                raise
+            finally:
+                waited.observe(time.perf_counter() - started)
+                self._tell()
+
+        def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+            super()._do_return_conn(record)
+            self._tell()
+
+        def _tell(self) -> None:
+            with telling:  # or, of two who are at it, the one that asked first might tell last
+                in_use.set(self.checkedout())
+
+    return Pool
