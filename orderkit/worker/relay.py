@@ -15,6 +15,7 @@ from orderkit.db import Database
 from orderkit.events import types
 from orderkit.events.models import Lease, OutboxEvent
 from orderkit.fulfillment import recalling, shipping
+from orderkit.observability import metrics
 from orderkit.orders import snapshot
 from orderkit.rows import insert_rows, update_rows
 
@@ -64,7 +65,9 @@ class Relay:
             sent = [{"id": event.id, "sent_at": at} for event in (*events, *of_products)]
             update_rows(connection, OutboxEvent, sent, only_if={"sent_at": None})
             # Last, for whoever adds to the rollups too waits for this to end: with the events, or not at all.
-            rollups.apply(connection, facts.of_events(connection, events))
+            added_to = rollups.apply(connection, facts.of_events(connection, events))
+        metrics.events_relayed.inc(len(sent))
+        metrics.rollup_rows.inc(added_to)
         _tell(of_products)  # after the commit, so that it is said once
         return len(sent)
 
