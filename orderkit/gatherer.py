@@ -10,6 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Generic, TypeVar
 
 from orderkit.errors import Unavailable
@@ -26,6 +28,9 @@ class Gatherer(Generic[In, Out]):
     `act` answers one outcome for each member, in order; an outcome that is an exception is raised to its submitter only.
     If `act` itself raises, every member of that list gets the error. Belongs to one event loop.
 
+    A list of one is acted on in the context of whoever submitted it, so that the log says for which request; a longer one is
+    for several, and says none.
+
     With `max_waiting`, whoever would have to wait behind so many others is told so instead, with Unavailable.
     """
 
@@ -34,7 +39,7 @@ class Gatherer(Generic[In, Out]):
     ) -> None:
         self._act = act
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[In, asyncio.Future[Out]]] = deque()
+        self._waiting: deque[tuple[In, asyncio.Future[Out], Context]] = deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._busy = False
 
@@ -44,7 +49,7 @@ class Gatherer(Generic[In, Out]):
             raise Unavailable("too many are waiting; try again in a moment", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Out] = loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, copy_context()))  # 0.1 µs: nothing is copied
         if not self._busy:
             self._busy = True
             # Not before the other requests that this turn of the loop has read: they come in bunches, as answers leave,
@@ -56,8 +61,9 @@ class Gatherer(Generic[In, Out]):
         batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
         self._busy = bool(batch)
         if batch:
-            done = asyncio.get_running_loop().run_in_executor(self._thread, self._act, [item for item, _ in batch])
-            done.add_done_callback(lambda done: self._deliver([future for _, future in batch], done))
+            act = partial(batch[0][2].run, self._act) if len(batch) == 1 else self._act
+            done = asyncio.get_running_loop().run_in_executor(self._thread, act, [item for item, _, _ in batch])
+            done.add_done_callback(lambda done: self._deliver([future for _, future, _ in batch], done))
 
     def _deliver(self, futures: Sequence[asyncio.Future[Out]], done: asyncio.Future[Sequence[Out | Exception]]) -> None:
         self._next()  # first of all, so that the thread is never idle while there is work

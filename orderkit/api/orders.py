@@ -165,6 +165,7 @@ async def place_order(
             note=wanted.note,
             metadata=wanted.metadata,
             request_id=request_id,
+            traceparent=context.traceparent(),
             answer_at_once=answer if asynchronously else None,
         ),
         answer,

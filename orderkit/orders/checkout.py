@@ -8,6 +8,7 @@ from orderkit.breaker import Breaker
 from orderkit.db import Database
 from orderkit.gatherer import Gatherer
 from orderkit.idempotency import Abandoned, Answer, Replay
+from orderkit.observability import context, tracing
 from orderkit.orders.placement import Outcome, Placement, PlaceOrder
 from orderkit.orders.settlement import Settle, Settled, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
@@ -37,11 +38,14 @@ class Checkout:
         Raises OrderkitError where nothing was kept. After the placement anything may be lost without harm: the sweep
         takes the payment up when its lease ends.
         """
-        placed = await self._placing.submit(request)
+        with tracing.step("order.place"):
+            placed = await self._placing.submit(request)
+        context.bind(order_id=placed.id if isinstance(placed, OrderSnapshot) else placed.resource_id)
         if isinstance(placed, Replay):
             return placed
         if isinstance(placed, Abandoned):
-            settled = await self._settling.submit(Settle(placed.resource_id, answer=answer))
+            with tracing.step("order.settle"):
+                settled = await self._settling.submit(Settle(placed.resource_id, answer=answer))
             return _stored(settled, replayed=True)
         if request.answer_at_once is not None:
             return Replay(placed.id, request.answer_at_once(placed), replayed=False)
@@ -55,9 +59,10 @@ class Checkout:
             made=0,
             budget_s=self._budget_s,
         )
-        settled = await self._settling.submit(
-            Settle(placed.id, result, attempts, answer=answer, items=placed.items, request_id=request.request_id)
-        )
+        with tracing.step("order.settle"):
+            settled = await self._settling.submit(
+                Settle(placed.id, result, attempts, answer=answer, items=placed.items, request_id=request.request_id)
+            )
         return _stored(settled, replayed=False)
 
     def close(self) -> None:

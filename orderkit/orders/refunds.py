@@ -31,6 +31,7 @@ from orderkit.errors import Conflict, Invalid, NotFound
 from orderkit.events import types
 from orderkit.ids import new_id
 from orderkit.inventory import stock
+from orderkit.observability import context
 from orderkit.orders import changes, pricing, refund_lines, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.models import OrderHistory
@@ -62,6 +63,7 @@ class DueRefund:
     amount: int
     currency: str
     attempts: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,8 @@ def _promise(
         "actor_id": actor_id,
         "idempotency_key": idempotency_key,
         "restock": restock,
+        # Of whoever asks; a settlement that gives back what came too late may be one of many in a batch.
+        "traceparent": context.traceparent() or order.traceparent,
         "status": RefundStatus.PENDING.value,
         "attempts": 0,
         "run_at": at,
@@ -241,7 +245,9 @@ def claim(connection: Connection, refund_id: UUID, *, settings: Settings) -> Due
         return None
     lease = at + timedelta(seconds=settings.lease)
     update_rows(connection, Refund, [{"id": refund_id, "run_at": lease, "woken_at": None}])
-    return DueRefund(row.id, row.payment_id, row.order_id, row.capture, row.amount, row.currency, row.attempts)
+    return DueRefund(
+        row.id, row.payment_id, row.order_id, row.capture, row.amount, row.currency, row.attempts, row.traceparent
+    )
 
 
 def settle(
