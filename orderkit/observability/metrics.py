@@ -291,6 +291,19 @@ def _of_call(provider: str, operation: str, outcome: str) -> tuple[Counter, Hist
     )
 
 
+def problem(code: str) -> None:
+    """Counts an answer that is a problem document, and what it says of an idempotency key."""
+    problems.labels(code).inc()
+    if code in IDEMPOTENCY:
+        idempotency.labels(IDEMPOTENCY[code]).inc()
+
+
+def order_refused(code: str) -> None:
+    """Counts a request for an order that did not become one; what is wrong with its key is counted by `problem`."""
+    if code not in IDEMPOTENCY:
+        orders.labels(NOT_PLACED.get(code, "refused")).inc()
+
+
 def begin(origin: Origin) -> None:
     """Makes this process's series be there, at 0, of which is known beforehand which there will be."""
     for metric in METRICS:

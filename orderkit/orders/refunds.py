@@ -252,9 +252,9 @@ def claim(connection: Connection, refund_id: UUID, *, settings: Settings) -> Due
 
 def settle(
     connection: Connection, refund: DueRefund, result: RefundResult, attempts: Sequence[Attempt], *, settings: Settings
-) -> None:
+) -> RefundStatus | None:
     """Records what the provider said and draws the consequence. Refused: the promise is taken back. Unknown: asked again
-    later, under the same key.
+    later, under the same key. What this made the refund; None where it changed nothing.
 
     Locks the order before the refund, as everyone does. An answer to a refund that is settled changes nothing; but that one
     which was refused was paid all the same, as another worker heard, counts, if it fits into what is left.
@@ -264,13 +264,15 @@ def settle(
     row = connection.execute(found).one()
     at = now()
     made = attempts[-1].number if attempts else refund.attempts
+    became: RefundStatus | None = None
     late = row.status == RefundStatus.FAILED and isinstance(result, Refunded)
     if late and not _fits_still(connection, order, row, at):
         told = logger.bind(order_id=str(order.id), refund_id=str(refund.id))
         told.error("refund {} failed but the provider gave it back, and it is more than is left", refund.id)
     elif late or row.status == RefundStatus.PENDING:
-        _decide(connection, order, row, result, at, made=made, settings=settings)
+        became = _decide(connection, order, row, result, at, made=made, settings=settings)
     record_attempts(connection, [(refund.payment_id, attempt) for attempt in attempts])
+    return became
 
 
 def _fits_still(connection: Connection, order: OrderSnapshot, row: Any, at: datetime) -> bool:
@@ -302,7 +304,7 @@ def _decide(
     *,
     made: int,
     settings: Settings,
-) -> None:
+) -> RefundStatus:
     written = {
         "id": row.id,
         "status": RefundStatus.PENDING.value,
@@ -317,11 +319,12 @@ def _decide(
         written |= {"status": RefundStatus.SUCCEEDED.value, "provider_reference": result.reference}
         update_rows(connection, Refund, [written], only_if=as_read)
         _succeeded(connection, order, row, at)
-        return
+        return RefundStatus.SUCCEEDED
     if isinstance(result, RefundRefused):
         written |= {"status": RefundStatus.FAILED.value}
         _refused(connection, order, row, result.code, at)
     update_rows(connection, Refund, [written], only_if=as_read)
+    return RefundStatus(str(written["status"]))
 
 
 def _refused(connection: Connection, order: OrderSnapshot, row: Any, code: str, at: datetime) -> None:

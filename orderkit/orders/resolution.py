@@ -21,13 +21,13 @@ from orderkit.batches import alone
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.db import Database
-from orderkit.observability import tracing
+from orderkit.observability import metrics, tracing
 from orderkit.orders import refunds, snapshot
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.states import OrderStatus
 from orderkit.payments import charging
 from orderkit.payments.gateways import Gateway, RefundRefused
-from orderkit.payments.models import UNRESOLVED, Payment
+from orderkit.payments.models import UNRESOLVED, Payment, RefundStatus
 from orderkit.rows import update_rows
 from orderkit.settings import Settings
 
@@ -137,9 +137,13 @@ class Resolution:
             made=due.attempts,
             budget_s=self._settings.gateway_timeout,
         )
-        await self._transact(
+        became = await self._transact(
             partial(refunds.settle, refund=due, result=result, attempts=attempts, settings=self._settings)
         )
+        if became is not None:  # after the commit: no refund is counted twice
+            metrics.refunds.labels(became.value).inc()
+        if became == RefundStatus.SUCCEEDED:
+            metrics.money_refunded.labels(due.currency).inc(due.amount)
         if attempts:
             # Refused money is owed all the same: somebody has to look.
             logger.bind(attempt=due.attempts + len(attempts), outcome=attempts[-1].outcome).log(
