@@ -28,7 +28,7 @@ from orderkit.errors import (
     Unauthenticated,
     Unavailable,
 )
-from orderkit.observability import context
+from orderkit.observability import context, metrics
 
 MEDIA_TYPE = "application/problem+json"
 MAX_POINTERS = 20
@@ -306,6 +306,7 @@ def answer_to(error: OrderkitError) -> Response:
 
 
 def _sent(members: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
+    metrics.problem(members["code"])
     # "replace": a detail may quote what a caller sent, and no error may fail for that.
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return Response(content, members["status"], headers, MEDIA_TYPE)
