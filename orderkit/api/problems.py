@@ -44,6 +44,12 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "request_malformed": Kind(
+        400,
+        "Malformed request",
+        "What came is not HTTP as RFC 9112 has it. The connection is closed.",
+        "Look at what sends it, and at what stands between.",
+    ),
     "body_malformed": Kind(
         400,
         "Malformed body",
@@ -108,7 +114,7 @@ KINDS: dict[str, Kind] = {
     "request_timeout": Kind(
         408,
         "The request took too long to arrive",
-        "The body did not arrive in time. Nothing was done.",
+        "Its head or its body did not arrive in time. Nothing was done.",
         "Send the request again.",
     ),
     "conflict": Kind(
@@ -189,6 +195,12 @@ KINDS: dict[str, Kind] = {
         "More was asked, or a login failed more often, than is allowed within the time. Nothing was done.",
         "Repeat the request after the seconds in Retry-After.",
     ),
+    "head_too_large": Kind(
+        431,
+        "Head too large",
+        "Request line and headers are larger than 32 KB together. Nothing was done.",
+        "Send fewer or shorter headers; what is long belongs into the body.",
+    ),
     "internal_error": Kind(
         500,
         "Internal error",
@@ -214,11 +226,21 @@ UNCOUNTED = ("/health/", "/metrics", "/problems/")
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
-OF_THE_EDGE = {405: "method_not_allowed", 408: "request_timeout", 500: "internal_error"}
+OF_THE_EDGE = {
+    400: "request_malformed",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    431: "head_too_large",
+    500: "internal_error",
+}
 """Codes that no domain raises, because they are about HTTP itself."""
 
-_BY_STATUS = {400: "body_malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 413: "body_too_large"}
-_BY_STATUS |= {
+_BY_STATUS = OF_THE_EDGE | {
+    400: "body_malformed",  # what a route calls malformed is a body
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    413: "body_too_large",
     409: "conflict",
     412: "precondition_failed",
     415: "unsupported_media_type",
@@ -226,7 +248,7 @@ _BY_STATUS |= {
     428: "precondition_required",
     429: "rate_limited",
     503: "unavailable",
-} | OF_THE_EDGE
+}
 
 
 class Place(BaseModel):
@@ -287,6 +309,12 @@ def _document(
     return members | dict(facts or {})
 
 
+def around_the_id(code: str, detail: str) -> tuple[bytes, bytes]:
+    """A problem document in two parts, between which belongs the request id: for answers that are made beforehand."""
+    head, _, tail = json.dumps(_document(code, detail, "\0"), separators=(",", ":")).partition("\\u0000")
+    return head.encode(), tail.encode()
+
+
 def answer(code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that failed with one of the codes of KINDS."""
     return _sent(_document(code, detail, context.request_id()), headers)
@@ -307,6 +335,7 @@ def answer_to(error: OrderkitError) -> Response:
 
 def _sent(members: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
     metrics.problem(members["code"])
+    context.bind(code=members["code"])
     # "replace": a detail may quote what a caller sent, and no error may fail for that.
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return Response(content, members["status"], headers, MEDIA_TYPE)
@@ -354,6 +383,8 @@ def _methods(request: Request) -> set[str]:
         pattern = getattr(route, "path_regex", None)
         if pattern is not None and route.methods and pattern.match(request.scope["path"]):
             methods |= route.methods
+    if "GET" in methods:
+        methods.add("HEAD")  # the edge answers it as GET
     return methods or {"GET", "HEAD"}  # files, which are mounted
 
 
