@@ -35,6 +35,7 @@ from orderkit.api import (
     refunds,
     reports,
     roles,
+    system,
     tokens,
     users,
     webhooks,
@@ -46,9 +47,11 @@ from orderkit.auth.passwords import HashingThreads
 from orderkit.auth.tokens import Tokens
 from orderkit.breaker import Breaker
 from orderkit.db import Database
+from orderkit.observability import metrics
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import open_gateway
 from orderkit.settings import Settings
+from orderkit.system.reader import Reader
 from orderkit.throttle import Throttle
 
 DESCRIPTION = """An order goes in, is paid once, is fulfilled in the background.
@@ -72,6 +75,7 @@ ROUTERS = (
     webhooks.router,
     roles.router,
     audit_log.router,
+    system.router,
     health.router,
     problems.router,
 )
@@ -122,7 +126,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         checkout = Checkout(ordering, settings, gateway, breaker)
         issuing = Tokens(settings, lambda: signing_keys.load(database, settings.signing_key))
         throttle, reading = Throttle(settings), Source(settings, database)
-        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing, throttle, reading)
+        system = Reader(settings)
+        app.state.runtime = Runtime(
+            settings, database, gateway, checkout, issuing, hashing, throttle, reading, breaker, system
+        )
+        metrics.begin("api")
         with suppress(SQLAlchemyError):  # it is asked again each second
             await issuing.reload()
         reloading = asyncio.create_task(issuing.keep_current())
@@ -143,6 +151,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
             await run_in_threadpool(reading.close)
+            await run_in_threadpool(system.close)
             await run_in_threadpool(ordering.dispose)
             await run_in_threadpool(database.dispose)
 

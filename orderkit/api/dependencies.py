@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from starlette.concurrency import run_in_threadpool
@@ -18,11 +19,13 @@ from orderkit.auth.passwords import HashingThreads
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.auth.sessions import Holder
 from orderkit.auth.tokens import Tokens
+from orderkit.breaker import Breaker
 from orderkit.db import Database
 from orderkit.errors import Forbidden, InvalidToken, Unauthenticated
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import Gateway
 from orderkit.settings import Settings
+from orderkit.system.reader import Reader
 from orderkit.throttle import Throttle
 
 
@@ -38,7 +41,11 @@ class Runtime:
     hashing: HashingThreads
     throttle: Throttle
     reports: Source
+    breaker: Breaker
+    system: Reader
     draining: bool = False
+    scrapes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
+    """Threads that answer scrapes; each takes 2 s at most."""
 
 
 async def runtime(request: Request) -> Runtime:

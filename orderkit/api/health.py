@@ -6,6 +6,7 @@ import asyncio
 import hmac
 from typing import Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from loguru import logger
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from orderkit.api import problems
 from orderkit.api.dependencies import Running, Runtime, anyone
 from orderkit.errors import ConfigurationError, Unauthenticated
 from orderkit.observability import metrics
+from orderkit.system.numbers import Numbers
 
 READY_WITHIN_S = 2.0
 
@@ -81,4 +83,6 @@ async def scrape(app: Running, request: Request) -> Response:
         sent = request.headers.get("authorization", "").encode()
         if not hmac.compare_digest(sent, f"Bearer {wanted.get_secret_value()}".encode()):
             raise Unauthenticated("the metrics need their own token; send it as Authorization: Bearer …")
-    return Response(await run_in_threadpool(metrics.exposition), media_type=metrics.MEDIA_TYPE)
+    # Threads of their own: others may all wait for a database that does not answer, which is when these numbers are wanted.
+    found = await to_thread.run_sync(metrics.exposition, Numbers(app.system), limiter=app.scrapes)
+    return Response(found, media_type=metrics.MEDIA_TYPE)

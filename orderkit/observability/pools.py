@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import time
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from orderkit.observability import metrics
+
+_pools: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+class Use(NamedTuple):
+    """How many connections a pool may hold, and how many are in use."""
+
+    name: str
+    size: int
+    in_use: int
+
+
+def of_this_process() -> list[Use]:
+    """The pools there are, by name."""
+    return sorted(Use(name, one.size(), one.checkedout()) for name, one in list(_pools.items()))
 
 
 def told_of(name: str) -> type[QueuePool]:
@@ -23,6 +39,7 @@ def told_of(name: str) -> type[QueuePool]:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             size.set(self.size())
+            _pools[name] = self
 
         def _do_get(self) -> ConnectionPoolEntry:
             started = time.perf_counter()
