@@ -269,6 +269,10 @@ class Settings(BaseSettings):
         None, description="Where errors are reported to, in the protocol of Sentry (orderkit[sentry]). Unset: nowhere."
     )
     metrics_token: SecretStr | None = Field(None, description="Bearer token that /metrics asks for. Unset: open.")
+    worker_metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port on which the worker answers /metrics; 0 takes a free one. Unset: none."
+    )
+    worker_metrics_host: str = Field("127.0.0.1", min_length=1, description="Address of that port.")
 
     @cached_property
     def resolved_database_url(self) -> str:
