@@ -20,8 +20,8 @@ from orderkit.api import cors, problems
 from orderkit.api.cors import Headers
 from orderkit.api.dependencies import Runtime
 from orderkit.auth.callers import API_KEY_PREFIX, key_hash
-from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated
-from orderkit.observability import context, logs, metrics
+from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated, Unavailable
+from orderkit.observability import context, logs, metrics, tracing
 from orderkit.settings import Settings
 
 MAX_BODY_BYTES = 64 * 1024
@@ -34,11 +34,12 @@ CLIENT_GONE = 499
 """What is logged where a client left before its request was whole; nobody is there to be answered."""
 
 # Most answers are somebody's, so none is kept by a cache that was not asked to by the route.
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-_UNLESS_SAID = (b"cache-control", b"no-store")
-_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+UNLESS_SAID = (b"cache-control", b"no-store")
+HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 """A year. Subdomains are not orderkit's to speak for."""
 _QUIET = ("/health/", "/metrics")
+QUIET_S = 60.0
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -54,7 +55,7 @@ class Edge:
             return
         started = time.perf_counter()
         headers = dict(scope["headers"])
-        ids = context.begin(_text(headers, b"x-request-id"), _text(headers, b"traceparent"))
+        ids = tracing.began(context.begin(_text(headers, b"x-request-id"), _text(headers, b"traceparent")))
         runtime: Runtime = scope["app"].state.runtime
         asked = scope["method"]
         answer = _Answer(send, ids, _also(runtime.settings, headers), bodiless=asked == "HEAD")
@@ -63,16 +64,17 @@ class Edge:
             scope = scope | {"method": "GET"}
         refused: Response | None = None
         try:
-            if preflight := cors.preflight(runtime.settings.allowed_origins, asked, headers):
-                await preflight(scope, body.receive, answer.send)
-            else:
-                await self._pass_on(runtime, scope, body, answer)
+            async with asyncio.timeout(runtime.settings.request_timeout) as answer.deadline:
+                if preflight := cors.preflight(runtime.settings.allowed_origins, asked, headers):
+                    await preflight(scope, body.receive, answer.send)
+                else:
+                    await self._pass_on(runtime, scope, body, answer)
         except ClientDisconnect:
             answer.status = answer.status or CLIENT_GONE
         except (BodyTooLarge, NotFound, RateLimited) as error:
             refused = problems.answer_to(error)
         except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
-            refused = problems.internal_error(error)
+            refused = _too_late(runtime) if answer.is_late(error) else problems.internal_error(error)
         if refused and not answer.status:
             await refused(scope, body.receive, answer.send)
         _record(asked, scope, answer.status, time.perf_counter() - started)
@@ -100,30 +102,48 @@ class _Answer:
         self.status = 0
         self.quota: Headers = ()
         """What the answer says about the limit on requests."""
+        self.deadline: asyncio.Timeout | None = None
+        """By when the answer must begin. How long it may take from there on is the connection's to say."""
+
+    def is_late(self, error: Exception) -> bool:
+        """Whether `error` means that the deadline has passed; the application has timeouts of its own."""
+        return isinstance(error, TimeoutError) and self.deadline is not None and self.deadline.expired()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self.deadline is not None and not self.deadline.expired():
+                self.deadline.reschedule(None)
             self.status = message["status"]
             head = [
                 *message.get("headers", ()),
                 (b"x-request-id", self._ids.request_id.encode()),
                 (b"traceparent", self._ids.traceparent.encode()),
-                *_ALWAYS,
+                *ALWAYS,
                 *self._also,
                 *self.quota,
             ]
             if not any(name == b"cache-control" for name, _ in head):
-                head.append(_UNLESS_SAID)
+                head.append(UNLESS_SAID)
             message["headers"] = head
         elif self._bodiless and message["type"] == "http.response.body":
             message = message | {"body": b""}
         await self._send(message)
 
 
+def _too_late(runtime: Runtime) -> Response:
+    metrics.timed_out.labels("request").inc()
+    seconds = runtime.settings.request_timeout
+    return problems.answer_to(
+        Unavailable(
+            f"there was no answer within {seconds:g} s; what was begun may still happen, so repeat it unchanged"
+        )
+    )
+
+
 def _also(settings: Settings, sent: Mapping[bytes, bytes]) -> Headers:
     """What answers have on top of that in some installations."""
     said = cors.said_of(settings.allowed_origins, sent)
-    return (*said, _HTTPS_ONLY) if settings.is_https_only else said
+    return (*said, HTTPS_ONLY) if settings.is_https_only else said
 
 
 async def _count(runtime: Runtime, scope: Scope, answer: _Answer) -> None:
@@ -184,6 +204,7 @@ class _Body:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
+            metrics.timed_out.labels("body").inc()
             raise HTTPException(
                 408, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", {"Connection": "close"}
             ) from None
@@ -223,12 +244,25 @@ def _record(asked: str, scope: Scope, status: int, seconds: float) -> None:
     counter, histogram = _series(method, route, status)
     counter.inc()
     histogram.observe(seconds)
-    path = scope["path"]
+    # By its route: a path is the caller's own words, and whatever an order's answer needs of it is bound as `order_id`.
     logs.write(
-        "DEBUG" if path.startswith(_QUIET) else "INFO",
-        f"{method} {path} {status}",
+        "INFO" if not route.startswith(_QUIET) or _is_news(route, status) else "DEBUG",
+        f"{method} {route} {status}",
         {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )
+    tracing.ended(method, status, route)
+
+
+_told: dict[str, tuple[int, float]] = {}
+
+
+def _is_news(route: str, status: int) -> bool:
+    """Whether what is asked every second is to be told: when its answer changes, and once in QUIET_S besides."""
+    before, at = _told.get(route, (0, 0.0))
+    is_news = before != status or time.monotonic() >= at + QUIET_S
+    if is_news:
+        _told[route] = status, time.monotonic()
+    return is_news
 
 
 @lru_cache(maxsize=1024)

@@ -36,7 +36,7 @@ def serve(
 
     from orderkit import serving
     from orderkit.migrating import require_current
-        from orderkit.observability import starting
+    from orderkit.observability import starting
     from orderkit.settings import load_settings
 
     settings = load_settings()
@@ -59,7 +59,7 @@ def _serve(listener: socket.socket) -> None:
     from orderkit import serving
     from orderkit.api import connections
     from orderkit.app import create_app
-        from orderkit.observability import starting
+    from orderkit.observability import starting
     from orderkit.settings import load_settings
 
     settings = load_settings()

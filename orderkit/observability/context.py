@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +98,14 @@ def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value if isinstance(value, bool | int) else str(value) for name, value in facts.items() if value}
 
 
-def at_span(traceparent: str) -> None:
+def at_span(traceparent: str) -> Token[str]:
     """Notes which span is the current one, where there are spans: what is called from here on is its child."""
-    _traceparent.set(traceparent)
+    return _traceparent.set(traceparent)
+
+
+def leave_span(entered: Token[str]) -> None:
+    """The span is current no more that was noted with that token, but the one before."""
+    _traceparent.reset(entered)
 
 
 def request_id() -> str:
