@@ -245,7 +245,8 @@ webhooks = _counter(
 
 # ── the worker ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-TASKS = ("ship", "recall", "resolve_payment", "refund", "mail")
+TASKS = ("ship", "recall", "resolve", "refund", "send")
+"""Send a mail, resolve a payment; the others speak for themselves."""
 TASK_ENDS = ("done", "postponed", "abandoned", "failed")
 tasks = _counter(
     "orderkit_tasks_total",

@@ -14,10 +14,12 @@ from huey.consumer import Consumer
 from loguru import logger
 
 from orderkit.errors import Unavailable
+from orderkit.observability import metrics
 from orderkit.settings import Settings
 from orderkit.worker.due import TURN_S, Due
 from orderkit.worker.queue import Calm, open_queue
 from orderkit.worker.runtime import Runtime, open_runtime
+from orderkit.worker.scraping import scraped
 from orderkit.worker.tasks import register
 
 WORKERS = 16
@@ -37,7 +39,8 @@ def run(settings: Settings, workers: int = WORKERS) -> None:
     """
     signals = _Signals()
     queue = open_queue(settings)
-    with signals, open_runtime(settings) as runtime:
+    metrics.begin("worker")
+    with signals, open_runtime(settings) as runtime, scraped(settings):
         due = Due(runtime, queue, register(queue, runtime), settings)
         loop = _Loop(due.run)
         consumer = _Consumer(
