@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -47,6 +49,14 @@ from orderkit.settings import Settings
 
 TRUSTED_S = 1.0
 """A connection that was used within so many seconds is not asked first whether it lives."""
+
+SILENT_S = 5.0
+"""A server that has said nothing for so long, to a statement that may take longer, is asked whether it is there."""
+PONG_S = 1.0
+"""The same when all that it was asked is whether it is there."""
+KNOCKING_S = 2.0
+
+_WILL_YOU_TLS = struct.pack("!ii", 8, 80877103)
 
 PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 """A plan that was kept from when the tables were empty stays bad until they are analyzed."""
@@ -139,20 +149,19 @@ class Database:
         self.url = make_url(url or settings.resolved_database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         planning = PLANNED_ONCE if by_key else PLANNED_EACH_TIME
+        self._writers = _Writers(settings.db_timeout)
         self.engine = (
-            _sqlite_engine(settings, self.url, kind)
+            _sqlite_engine(settings, self.url, kind, self._writers)
             if self.is_sqlite
             else _postgresql_engine(settings, self.url, kind, planning)
         )
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE") if self.is_sqlite else self.engine
         self._snapshots = self.engine.execution_options(**({} if self.is_sqlite else SNAPSHOT))
-        # SQLite's own waiting sleeps up to 100 ms between tries; threads of one process queue here instead.
-        self._writer = threading.Lock()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises. No network call belongs inside."""
-        alone = self._writer if self.is_sqlite else nullcontext()
+        alone = self._writers.turn() if self.is_sqlite else nullcontext()
         with alone, Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -167,7 +176,7 @@ class Database:
             with self.transaction() as session:
                 yield session
             return
-        with self._writer, self._writing.connect() as connection:
+        with self._writers.turn(), self._writing.connect() as connection:
             driver: Any = connection.connection.dbapi_connection
             driver.execute("PRAGMA foreign_keys=OFF").close()
             try:
@@ -195,7 +204,49 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool]) -> Engine:
+class _Writers:
+    """Those of one process that want to write to SQLite, one at a time: its own waiting sleeps up to 100 ms between tries.
+
+    Nobody waits longer than `timeout_s`, for their turn and for another process's lock together. When somebody waited for
+    that lock in vain, whoever comes next only looks whether it is gone: one after another would all wait as long again.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._in_vain = False
+        self._lock = threading.Lock()
+        self._until = 0.0  # of whoever has the turn
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        patience_s = self._timeout_s / 10 if self._in_vain else self._timeout_s
+        until = time.monotonic() + patience_s
+        if not self._lock.acquire(timeout=patience_s):
+            raise PoolTimeout(f"no turn to write within {patience_s:g} s")
+        try:
+            self._until = until
+            yield
+        finally:
+            self._lock.release()
+
+    def begin(self, connection: Connection, statement: str) -> None:
+        """Takes the write lock of the file in what is left of the time of whoever has the turn."""
+        left_ms, whole_ms = max(0, int((self._until - time.monotonic()) * 1e3)), int(self._timeout_s * 1e3)
+        driver: Any = connection.connection.dbapi_connection
+        if left_ms < whole_ms - 100:
+            driver.execute(f"PRAGMA busy_timeout={left_ms}").close()
+        try:
+            connection.exec_driver_sql(statement)
+            self._in_vain = False
+        except OperationalError:
+            self._in_vain = True
+            raise
+        finally:
+            if left_ms < whole_ms - 100:
+                driver.execute(f"PRAGMA busy_timeout={whole_ms}").close()
+
+
+def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool], writers: _Writers) -> Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -235,7 +286,11 @@ def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool]) -> Engin
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        statement = connection.get_execution_options().get("begin")
+        if statement is None:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            writers.begin(connection, statement)
 
     return engine
 
@@ -267,11 +322,58 @@ def _postgresql_engine(settings: Settings, url: URL, pool: type[QueuePool], plan
     )
     if settings.slow_query:
         slow_queries.watch(engine, settings.slow_query)
+    event.listen(engine, "do_connect", lambda _dialect, _record, given, named: _Heard.connect(*given, **named))
     event.listen(engine, "handle_error", _told_safely, retval=True)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", lambda connection, record, _: _require_alive(engine.dialect, connection, record))
     event.listen(engine, "do_execute", _begin_along)
     return engine
+
+
+class _Heard(psycopg.Connection[Any]):
+    """A connection that is given up when its server says nothing any more: neither here, nor to somebody who knocks.
+
+    What the server's own timeouts end is ended by them. But a server that is stopped, or cut off, ends nothing, and the driver
+    would wait for it for ever.
+    """
+
+    silent_s = SILENT_S
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        return super().wait(self._listening(gen), *arguments, **options)
+
+    def _listening(self, gen: Any) -> Any:
+        """Passes on what the driver waits for, and every 100 ms in which nothing came."""
+        until = time.monotonic() + self.silent_s
+        try:
+            wanted = next(gen)
+            while True:
+                came = yield wanted
+                if not came and time.monotonic() > until:
+                    if not _answers_knocks(self.info):
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError(f"the server has said nothing for {self.silent_s:g} s")
+                    until = time.monotonic() + self.silent_s
+                wanted = gen.send(came)
+        except StopIteration as done:
+            return done.value
+
+
+def _answers_knocks(server: psycopg.ConnectionInfo) -> bool:
+    """Whether the server answers a newcomer who asks for TLS: with yes or no, before it wants to know who that is."""
+    try:
+        path = f"{server.host}/.s.PGSQL.{server.port}"
+        with (
+            socket.socket(socket.AF_UNIX)
+            if server.host.startswith("/")
+            else socket.socket(socket.AF_INET6 if ":" in server.hostaddr else socket.AF_INET) as knocking
+        ):
+            knocking.settimeout(KNOCKING_S)
+            knocking.connect(path if server.host.startswith("/") else (server.hostaddr, server.port))
+            knocking.sendall(_WILL_YOU_TLS)
+            return bool(knocking.recv(1))
+    except OSError:
+        return False
 
 
 def _told_safely(context: ExceptionContext) -> BaseException | None:
@@ -301,10 +403,13 @@ def _require_alive(dialect: Dialect, connection: Any, record: ConnectionPoolEntr
     """Asks a connection that lay idle whether it lives; if not, the pool opens another."""
     if time.monotonic() - record.info.get("used", math.inf) < TRUSTED_S:
         return
+    connection.silent_s = PONG_S
     try:
         dialect.do_ping(connection)
     except psycopg.Error as error:
         raise InvalidatePoolError from error
+    finally:
+        connection.silent_s = SILENT_S
 
 
 def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
@@ -315,6 +420,14 @@ def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object)
     with connection.pipeline():
         cursor.execute(statement, parameters)
     return True
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database as a whole does not answer, and the next who asks it would wait for nothing as well.
+
+    It told no reason: what PostgreSQL ends itself, such as the wait for one row's lock, has a state.
+    """
+    return isinstance(error, UNREACHABLE) and not getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -32,12 +32,21 @@ class Gatherer(Generic[In, Out]):
     for several, and says none.
 
     With `max_waiting`, whoever would have to wait behind so many others is told so instead, with Unavailable.
+
+    An error that is `hopeless` is raised to all who wait at that time as well: they would find the same, one list after
+    another, each after as long a wait.
     """
 
     def __init__(
-        self, name: str, act: Callable[[Sequence[In]], Sequence[Out | Exception]], *, max_waiting: int | None = None
+        self,
+        name: str,
+        act: Callable[[Sequence[In]], Sequence[Out | Exception]],
+        *,
+        max_waiting: int | None = None,
+        hopeless: Callable[[BaseException], bool] = lambda _error: False,
     ) -> None:
         self._act = act
+        self._hopeless = hopeless
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[In, asyncio.Future[Out], Context]] = deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -66,8 +75,11 @@ class Gatherer(Generic[In, Out]):
             done.add_done_callback(lambda done: self._deliver([future for _, future, _ in batch], done))
 
     def _deliver(self, futures: Sequence[asyncio.Future[Out]], done: asyncio.Future[Sequence[Out | Exception]]) -> None:
-        self._next()  # first of all, so that the thread is never idle while there is work
         failed = done.exception()
+        if failed is not None and self._hopeless(failed):
+            futures = [*futures, *(future for _, future in self._waiting)]
+            self._waiting.clear()
+        self._next()  # first of all, so that the thread is never idle while there is work
         outcomes: Sequence[Out | BaseException] = [failed] * len(futures) if failed else done.result()
         for future, outcome in zip(futures, outcomes, strict=True):
             if future.cancelled():

@@ -75,6 +75,7 @@ class Edge:
             refused = problems.answer_to(error)
         except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
             refused = _too_late(runtime) if answer.is_late(error) else problems.internal_error(error)
+        answer.deadline = None  # whatever is still to be said is said here, and at once
         if refused and not answer.status:
             await refused(scope, body.receive, answer.send)
         _record(asked, scope, answer.status, time.perf_counter() - started)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orderkit.breaker import Breaker
-from orderkit.db import Database
+from orderkit.db import Database, is_away
 from orderkit.gatherer import Gatherer
 from orderkit.idempotency import Abandoned, Answer, Replay
 from orderkit.observability import context, tracing
@@ -28,9 +28,11 @@ class Checkout:
         self._breaker = breaker
         self._budget_s = settings.gateway_timeout
         self._placing: Gatherer[PlaceOrder, Outcome] = Gatherer(
-            "place", Placement(database, settings).place, max_waiting=MAX_WAITING
+            "place", Placement(database, settings).place, max_waiting=MAX_WAITING, hopeless=is_away
         )
-        self._settling: Gatherer[Settle, Settled] = Gatherer("settle", Settlement(database, settings).settle)
+        self._settling: Gatherer[Settle, Settled] = Gatherer(
+            "settle", Settlement(database, settings).settle, hopeless=is_away
+        )
 
     async def order(self, request: PlaceOrder, answer: Callable[[OrderSnapshot], Answer]) -> Replay:
         """Places, charges and settles, and gives the answer that is stored for the key; `replayed` if it is not the first.
