@@ -26,6 +26,7 @@ from orderkit.api import (
     api_keys,
     audit_log,
     dead_letters,
+    headers,
     health,
     links,
     order_changes,
@@ -89,6 +90,7 @@ class _Api(FastAPI):
             document = super().openapi()
             problems.describe(document)
             access.describe(self, document)
+            headers.describe(document)
         return super().openapi()
 
 

@@ -6,7 +6,7 @@ Every error leaves as `application/problem+json` (RFC 9457). `type` is a page of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
@@ -224,6 +224,9 @@ KINDS: dict[str, Kind] = {
 UNCOUNTED = ("/health/", "/metrics", "/problems/")
 """Paths that count against nobody's limit: whoever watches asks all the time, and whoever is refused may ask why."""
 
+UNSHED = ("/health/", "/metrics")
+"""Paths that are answered however much is under way."""
+
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 OF_THE_EDGE = {
@@ -423,8 +426,8 @@ def describe(openapi: dict[str, Any]) -> None:
     names = {"HTTPValidationError", Problem.__name__}
     for path, operations in openapi["paths"].items():
         for operation in operations.values():
-            if not path.startswith(UNCOUNTED):  # any other may be one too many
-                operation["responses"].setdefault("429", {"content": {"application/json": {"schema": _REFERENCE}}})
+            for status in _of_the_edge(path, operation):
+                operation["responses"].setdefault(status, {"content": {"application/json": {"schema": _REFERENCE}}})
             for status, response in operation["responses"].items():
                 schema = response.get("content", {}).get("application/json", {}).get("schema", {})
                 if schema.get("$ref", "").rsplit("/", 1)[-1] in names:
@@ -432,6 +435,16 @@ def describe(openapi: dict[str, Any]) -> None:
                     response["description"] = _codes(int(status))
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+
+
+def _of_the_edge(path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    """The statuses that an operation may answer with before its route is asked."""
+    if "requestBody" in operation:
+        yield "408"
+    if not path.startswith(UNCOUNTED):
+        yield "429"  # any may be one too many
+    if not path.startswith(UNSHED):
+        yield "503"  # nor may there be time for it
 
 
 router = APIRouter(prefix="/problems", tags=["errors"])

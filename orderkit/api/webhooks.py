@@ -41,7 +41,7 @@ class Shipment(_Callback):
     key: UUID = Field(description="The key that the shipment was booked under.")
 
 
-class Delivered(_Callback):
+class Delivered(Callback):
     timestamp: AwareDatetime = Field(description="When it was delivered.")
     data: Shipment
 
@@ -68,7 +68,7 @@ _HEADERS = [
 @router.post(
     "/carrier",
     responses=problems.responses(400, 413, 415, 422, 503),
-    openapi_extra={"parameters": _HEADERS},
+    openapi_extra=json_body.documented(Delivered) | {"parameters": _HEADERS},
 )
 @anyone
 async def carrier_callback(request: Request, app: Running) -> Taken:
