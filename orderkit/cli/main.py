@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "roles": ("roles", "See and change what each role may do, and see who changed it."),
     "keys": ("keys", "Replace the keys that sign access tokens."),
     "explain": ("explain", "Show which index serves each query, and what it would cost without."),
+    "system": ("system", "See what waits to be done and for how long, and what is measured."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
     "version": ("version", "Print the version."),
