@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -26,6 +26,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -69,6 +70,7 @@ LABELS = {
 
 METRICS: list[Metric] = []
 _families: dict[str, Any] = {}
+_several: dict[str, str] = {}
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -92,6 +94,7 @@ def _gauge(
 ) -> Gauge:
     """`several`: what makes one number of those of several processes that live."""
     made = Gauge(name, help_, list(labels), multiprocess_mode=several)
+    _several[name] = several
     return _kept(made, Metric(name, "gauge", help_, labels, of))
 
 
@@ -273,6 +276,11 @@ events_relayed = _counter("orderkit_events_relayed_total", "Events of the outbox
 rollup_rows = _counter("orderkit_rollup_rows_total", "Rows of the rollups that the relay added to.", WORKER)
 
 
+def several(name: str) -> str:
+    """How the values of a gauge of several processes become one, "livemax" or "livesum"; of anything else, nothing."""
+    return _several.get(name, "")
+
+
 def call_made(provider: str, operation: str, outcome: str, seconds: float, *, attempt: int) -> None:
     """Counts one call to payment provider or carrier; `attempt` counts those under its key from 1."""
     calls, took, retries = _of_call(provider, operation, outcome)
@@ -313,17 +321,27 @@ def begin(origin: Origin) -> None:
                 _families[metric.name].labels(*values)
 
 
-def exposition(*collectors: Collector) -> bytes:
-    """All numbers, of all processes that share FOLDER, in Prometheus' text format; and what `collectors` find out now."""
+def exposition(origin: Origin, *collectors: Collector) -> bytes:
+    """All numbers of `origin`, of all processes that share FOLDER, in Prometheus' text format; and what `collectors` find out."""
     shared = os.environ.get(FOLDER)
-    registry = CollectorRegistry()
     if shared:
         _forget_the_dead(Path(shared))
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    for one in collectors:
+    counted = MultiProcessCollector(None) if shared else REGISTRY  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    for one in (_Of(origin, counted), *collectors):
         registry.register(one)
-    found = generate_latest(registry)
-    return found if shared else generate_latest(REGISTRY) + found
+    return generate_latest(registry)
+
+
+class _Of(Collector):
+    """What was counted, without what this kind of process never counts: there it would be 0, and look like a fact."""
+
+    def __init__(self, origin: Origin, counted: Collector) -> None:
+        self._others = {one.name.removesuffix("_total") for one in METRICS if origin not in one.of}
+        self._counted = counted
+
+    def collect(self) -> Iterator[PrometheusMetric]:
+        return (family for family in self._counted.collect() if family.name not in self._others)
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -36,12 +36,17 @@ def told_of(name: str) -> type[QueuePool]:
     telling = Lock()
 
     class Pool(QueuePool):
+        __module__ = QueuePool.__module__  # by which it logs
+
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            size.set(self.size())
+            self._is_used = False
             _pools[name] = self
 
         def _do_get(self) -> ConnectionPoolEntry:
+            if not self._is_used:  # a process may open a database only to look whether it is migrated
+                self._is_used = True
+                size.set(self.size())
             started = time.perf_counter()
             try:
                 return super()._do_get()
@@ -55,6 +60,11 @@ def told_of(name: str) -> type[QueuePool]:
         def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
             super()._do_return_conn(record)
             self._tell()
+
+        def dispose(self) -> None:
+            super().dispose()
+            self._is_used = False
+            size.set(0)
 
         def _tell(self) -> None:
             with telling:  # or, of two who are at it, the one that asked first might tell last
