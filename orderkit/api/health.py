@@ -84,5 +84,5 @@ async def scrape(app: Running, request: Request) -> Response:
         if not hmac.compare_digest(sent, f"Bearer {wanted.get_secret_value()}".encode()):
             raise Unauthenticated("the metrics need their own token; send it as Authorization: Bearer …")
     # Threads of their own: others may all wait for a database that does not answer, which is when these numbers are wanted.
-    found = await to_thread.run_sync(metrics.exposition, Numbers(app.system), limiter=app.scrapes)
+    found = await to_thread.run_sync(metrics.exposition, "api", Numbers(app.system), limiter=app.scrapes)
     return Response(found, media_type=metrics.MEDIA_TYPE)

@@ -105,7 +105,7 @@ from orderkit.observability import metrics
 for _ in range({n}):
     metrics.http_requests.labels("GET", "/x", 200).inc()
 metrics.http_seconds.labels("GET", "/x").observe(0.5)
-print(metrics.exposition().decode())
+print(metrics.exposition("api").decode())
 """
 
 
