@@ -15,6 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from orderkit.errors import Unavailable
+from orderkit.observability import metrics
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -55,6 +56,7 @@ class Gatherer(Generic[In, Out]):
     async def submit(self, item: In) -> Out:
         """The outcome of `item`. A caller that is cancelled no longer waits; its item is still acted on."""
         if self._max_waiting is not None and len(self._waiting) >= self._max_waiting:
+            metrics.shed.labels("orders").inc()
             raise Unavailable("too many are waiting; try again in a moment", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Out] = loop.create_future()
