@@ -21,7 +21,7 @@ _DIGITS = re.compile(r"\d(?:[\s.–-]{0,2}\d){12,}")
 # One id in a hundred has 13 digits in a row, and what a log is searched for must stay in it.
 _ID = r"(?=[\d-]{0,35}[a-f])[\da-f]{8}-?(?:[\da-f]{4}-?){3}[\da-f]{12}(?![\da-f])"
 _ID_OR_DIGITS = re.compile(rf"{_ID}|(?P<digits>{_DIGITS.pattern})", re.IGNORECASE)
-_TOKEN = re.compile(r"ok[rk]_[\w-]{20,}|whsec_[\w+/=-]{10,}|eyJ[\w.-]{10,}|\b(?i:bearer)\s+[\w.~+/-]{8,}=*")
+_TOKEN = re.compile(r"ok[rk]_[\w-]{20,}|whsec_[\w+/=-]{10,}|eyJ[\w.-]{10,}|(\b(?i:bearer)\s+)[\w.~+/-]{8,}=*")
 _NAME = r"(?:[\w.-]{0,40}[_.-])?(?:password|passwd|passphrase|secret|token|authorization|cookie|api[_-]?key|card[_-]?number|cvc|cvv)"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 # What the name of a secret is given: quoted, or up to the end of the word; after a scheme of HTTP, the word behind that.
@@ -42,7 +42,7 @@ def redacted(text: str) -> str:
     if ("=" in text or ":" in text) and _WORDS.search(text):
         text = _NAMED.sub(rf"\1{HIDDEN}", text)
     if any(hint in text for hint in _TOKEN_HINTS):
-        text = _TOKEN.sub("[token]", text)
+        text = _TOKEN.sub(r"\1[token]", text)
     if "@" in text or "%40" in text:
         text = _ADDRESS.sub("[address]", text)
     if _DIGITS.search(text):

@@ -1,7 +1,7 @@
 """What went wrong, told without what was sent; and told to an error tracker, where one is set up.
 
 The tracker speaks the protocol of Sentry (`pip install 'orderkit[sentry]'`) and hears of what the log calls an error, with
-the same ids: no bodies, no headers, no addresses of callers, no values of variables. Redaction has the last word on every text of it.
+the same ids: no bodies, no headers, no addresses of callers, no values of variables. Redaction has the last word.
 """
 
 from __future__ import annotations

@@ -115,10 +115,8 @@ def test_what_is_below_the_level_is_not_written(tmp_path: Path) -> None:
 
 def test_people_read_one_plain_line(tmp_path: Path) -> None:
     stream = configured(tmp_path)
-    context.begin("mine", None)
-    try:
-        logs.write("INFO", "GET / 200", {"status": 200})
-    finally:
-        context._request_id.set("")
-    assert stream.getvalue().endswith("Z INFO    GET / 200 status=200 request_id=mine\n")
+    ids = context.begin("mine", None)
+    logs.write("INFO", "GET / 200", {"status": 200})
+    trace = ids.traceparent.split("-")[1]
+    assert stream.getvalue().endswith(f"Z INFO    GET / 200 status=200 request_id=mine trace_id={trace}\n")
     assert "\x1b" not in stream.getvalue()
