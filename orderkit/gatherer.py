@@ -79,7 +79,7 @@ class Gatherer(Generic[In, Out]):
     def _deliver(self, futures: Sequence[asyncio.Future[Out]], done: asyncio.Future[Sequence[Out | Exception]]) -> None:
         failed = done.exception()
         if failed is not None and self._hopeless(failed):
-            futures = [*futures, *(future for _, future in self._waiting)]
+            futures = [*futures, *(future for _, future, _ in self._waiting)]
             self._waiting.clear()
         self._next()  # first of all, so that the thread is never idle while there is work
         outcomes: Sequence[Out | BaseException] = [failed] * len(futures) if failed else done.result()
