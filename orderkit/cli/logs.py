@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ app = typer.Typer()
 ALL = "all"
 DOES_NOT_HOLD = 1
 _COLUMNS = ("at", "after_ms", "process", "what", "attempt", "ms", "more")
+_QUIET = ("INFO", "DEBUG", None)
 _MORE = ("detail", "code", "provider", "key", "user_id", "request_id")
 
 
@@ -59,20 +61,32 @@ def logs(
                 source.seek(0)
                 yield from source
 
-        if wanted == ALL:
-            found = list(journey.search(read, conditions))
+        found = journey.search(read, conditions) if wanted == ALL else journey.of(read, wanted, conditions)
+        if count is not None:
+            counted = journey.counted(found, count)[:limit]
+            printing.table([count, "lines"], counted, json_=json_)
+            some = bool(counted)
         else:
-            found = [line for line in journey.of(read, wanted) if all(one.holds(line) for one in conditions)]
-    if count is not None:
-        printing.table([count, "lines"], journey.counted(found, count)[:limit], json_=json_)
-    elif found or json_:
-        _show(_sorted(found, sort)[:limit], json_=json_)
-    if not found:
+            lines = _first(found, sort, limit)
+            if json_:
+                printing.as_json(lines)
+            elif lines:
+                _show(lines)
+            some = bool(lines)
+    if not some:
         if not json_:
             typer.echo(
                 f"nothing about {wanted} in these logs; were they written with ORDERKIT_LOG_FORMAT=json?", err=True
             )
         raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _first(lines: Iterable[dict[str, Any]], highest: str | None, limit: int) -> list[dict[str, Any]]:
+    """The first of them in time, or those where a fact is highest; no more are kept in memory."""
+    if highest is None:
+        return heapq.nsmallest(limit, lines, key=lambda line: str(line["at"]))
+    told = (line for line in lines if isinstance(line.get(highest), int | float))
+    return heapq.nlargest(limit, told, key=lambda line: float(line[highest]))
 
 
 def _opened(stack: ExitStack, path: Path) -> IO[str]:
@@ -83,7 +97,7 @@ def _opened(stack: ExitStack, path: Path) -> IO[str]:
         import shutil
         import tempfile
 
-        kept = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+        kept = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
         shutil.copyfileobj(sys.stdin, kept)
         return kept
     try:
@@ -94,28 +108,23 @@ def _opened(stack: ExitStack, path: Path) -> IO[str]:
         ) from None
 
 
-def _sorted(lines: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:
-    if name is None:
-        return sorted(lines, key=lambda line: str(line["at"]))
-    told = [line for line in lines if isinstance(line.get(name), int | float)]
-    return sorted(told, key=lambda line: float(line[name]), reverse=True)
+def _show(lines: list[dict[str, Any]]) -> None:
+    from orderkit.observability.logs import on_one_line
 
-
-def _show(lines: list[dict[str, Any]], *, json_: bool) -> None:
-    if json_:
-        printing.as_json(lines)
-        return
     times = [datetime.fromisoformat(str(line["at"])) for line in lines]
-    first = min(times, default=None)
+    first = min(times)
     rows = [
-        (
-            f"{at:%H:%M:%S.%f}"[:-3],
-            f"{(at - first).total_seconds() * 1000:.0f}" if first else "",
-            line.get("process", ""),
-            line["message"] if line.get("level") in ("INFO", "DEBUG", None) else f"{line['level']} {line['message']}",
-            line.get("attempt", ""),
-            line.get("ms", ""),
-            " ".join(f"{name}={line[name]}" for name in _MORE if line.get(name) is not None),
+        tuple(
+            on_one_line(str(cell))  # what a caller was quoted with is not for the terminal to obey
+            for cell in (
+                f"{at:%H:%M:%S.%f}"[:-3],
+                f"{(at - first).total_seconds() * 1000:.0f}",
+                line.get("process", ""),
+                line["message"] if line.get("level") in _QUIET else f"{line['level']} {line['message']}",
+                line.get("attempt", ""),
+                line.get("ms", ""),
+                " ".join(f"{name}={line[name]}" for name in _MORE if line.get(name) is not None),
+            )
         )
         for at, line in zip(times, lines, strict=True)
     ]

@@ -10,7 +10,7 @@ import json
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,40 +98,53 @@ def counted(lines: Iterable[Line], name: str) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda one: (-one[1], one[0]))
 
 
-def of(read: Read, wanted: str) -> list[Line]:
+def of(read: Read, wanted: str, conditions: Sequence[Condition] = ()) -> list[Line]:
+    """Of the journey what meets all conditions; see `_journey`."""
+    return [line for line in _journey(read, wanted) if all(one.holds(line) for one in conditions)]
+
+
+def _journey(read: Read, wanted: str) -> list[Line]:
     """The journey of an order, by its id or that of the request that placed it, or all of a trace; in order of time.
 
     To it belong the lines that name the order, whichever request they are of, and those of its traces that name no other: a
     caller may place several orders in one trace.
     """
-    seeds = [line for line in parsed(text for text in read() if wanted in text) if _is_of(line, wanted)]
-    traces = {line["trace_id"] for line in seeds if "trace_id" in line}
+    seeds = [line for line in _having(read, {wanted}) if _is_of(line, wanted)]
     orders = {line["order_id"] for line in seeds if "order_id" in line}
-    if not seeds or wanted in traces:
-        return _in_time(line for line in parsed(read()) if line.get("trace_id") == wanted)
     if wanted in orders:
         orders = {wanted}
-    ids = traces | orders
-    around = list(parsed(text for text in read() if any(one in text for one in ids)))
-    ours, others = _keys(around, orders), _keys(around, {line.get("order_id") for line in around} - orders - {None})
+    elif not orders or any(line.get("trace_id") == wanted for line in seeds):
+        return _in_time(seeds)
+    naming = [line for line in _having(read, orders) if line.get("order_id") in orders]
+    traces = {line["trace_id"] for line in naming if "trace_id" in line}
+    requests = {line["request_id"] for line in naming if "request_id" in line}
+    around = list(_having(read, traces | orders))
+    ours = _keys(line for line in around if line.get("order_id") in orders)
+    others = _keys(line for line in around if line.get("order_id", wanted) not in {*orders, wanted})
 
     def belongs(line: Line) -> bool:
         if "order_id" in line:
             return line["order_id"] in orders
-        if line.get("request_id") == wanted:
-            return True
-        return line.get("trace_id") in traces and (line.get("key") in ours or line.get("key") not in others)
+        if line.get("trace_id") not in traces:
+            return False
+        if "key" in line:
+            return line["key"] in ours or line["key"] not in others
+        return line.get("request_id") is None or line["request_id"] in requests
 
     return _in_time(line for line in around if belongs(line))
+
+
+def _having(read: Read, ids: Collection[str]) -> Iterator[Line]:
+    """Lines with one of those anywhere in them; only these are taken apart."""
+    return parsed(text for text in read() if any(one in text for one in ids))
 
 
 def _is_of(line: Line, wanted: str) -> bool:
     return wanted in (line.get("request_id"), line.get("order_id"), line.get("trace_id"))
 
 
-def _keys(lines: Iterable[Line], orders: Iterable[Any]) -> set[Any]:
-    of_orders = set(orders)
-    return {line[name] for line in lines if line.get("order_id") in of_orders for name in KEYS if name in line}
+def _keys(lines: Iterable[Line]) -> set[Any]:
+    return {line[name] for line in lines for name in KEYS if name in line}
 
 
 def _in_time(lines: Iterable[Line]) -> list[Line]:

@@ -161,13 +161,13 @@ def _console_line(*, colours: bool) -> Callable[[_Line], str]:
         facts = "".join(f" {name}={value}" for name, value in (*_facts(line).items(), *_ids().items()))
         text = f"{line.message}{facts}"
         # Indented, because an error may quote a caller too.
-        trace = "".join(f"  {_on_one_line(one)}\n" for one in line.trace.splitlines())
-        return f"{line.at:%Y-%m-%dT%H:%M:%S.%f}Z {level} {_on_one_line(text)}\n{trace}"
+        trace = "".join(f"  {on_one_line(one)}\n" for one in line.trace.splitlines())
+        return f"{line.at:%Y-%m-%dT%H:%M:%S.%f}Z {level} {on_one_line(text)}\n{trace}"
 
     return render
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Control characters and line ends as escapes: no one who is quoted in a log may write lines of it."""
     if text.isprintable():
         return text
