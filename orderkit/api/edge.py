@@ -61,7 +61,7 @@ class Edge:
         answer = _Answer(send, ids, _also(runtime.settings, headers), bodiless=asked == "HEAD")
         body = _Body(receive, headers)
         if asked == "HEAD":  # whatever GET would answer, but for the body (RFC 9110, section 9.3.2)
-            scope = scope | {"method": "GET"}
+            scope = {**scope, "method": "GET"}
         refused: Response | None = None
         try:
             async with asyncio.timeout(runtime.settings.request_timeout) as answer.deadline:
@@ -127,7 +127,7 @@ class _Answer:
                 head.append(UNLESS_SAID)
             message["headers"] = head
         elif self._bodiless and message["type"] == "http.response.body":
-            message = message | {"body": b""}
+            message = {**message, "body": b""}
         await self._send(message)
 
 
