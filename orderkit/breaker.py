@@ -49,6 +49,12 @@ class Breaker:
                 return "closed"
             return "open" if self._monotonic() < self._opened_at + self._open_for else "half_open"
 
+    @property
+    def failures(self) -> int:
+        """How many calls in a row failed, up to the last one; 0 once one was answered."""
+        with self._lock:
+            return self._failures
+
     def acquire(self) -> float:
         """0.0 when the caller may call now, else the seconds to wait before asking again.
 
