@@ -1,8 +1,8 @@
 """Spans by OpenTelemetry. Imported only where tracing is on.
 
 No attribute is made of what was sent: routes and not paths, statements without their parameters, types of errors and not
-what they say. SQLAlchemy and aiohttp tell of their calls by OpenTelemetry's own instrumentation; requests do not, because its
-attributes are paths, queries and addresses.
+what they say. aiohttp tells of its calls by OpenTelemetry's own instrumentation. Requests do not, because its attributes are
+paths, queries and addresses; nor does SQLAlchemy, because only our own spans can have the names of `orderkit explain`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from opentelemetry import context as otel
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
-from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, SamplingResult
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from sqlalchemy import Engine, ExceptionContext, event
 
 from orderkit import __version__
 from orderkit.observability import context
@@ -33,8 +33,10 @@ from orderkit.observability import context
 EXPORT_TIMEOUT_S = 5
 """A collector that is silent must not keep a process from ending within its 30 s."""
 
+MAX_STATEMENT = 2000
+"""Characters of a statement that are told."""
+
 _PROPAGATOR = TraceContextTextMapPropagator()
-_INSTRUMENTS = (SQLAlchemyInstrumentor, AioHttpClientInstrumentor)
 
 _request: ContextVar[tuple[Span, Token[Context]] | None] = ContextVar("request", default=None)
 
@@ -79,14 +81,16 @@ class Spans:
         self._provider = TracerProvider(resource=Resource.create(said), sampler=ParentBased(_OfWork()))
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("orderkit", __version__)
-        for instrument in _INSTRUMENTS:
-            # Its table of versions is behind those that orderkit runs on.
-            instrument().instrument(tracer_provider=self._provider, skip_dep_check=True)
+        # Its table of versions is behind those that orderkit runs on.
+        AioHttpClientInstrumentor().instrument(tracer_provider=self._provider, skip_dep_check=True)
+        for name, listener in self._listeners():
+            event.listen(Engine, name, listener)
 
     def close(self) -> None:
         """Sends what is left, and has the libraries tell no more."""
-        for instrument in _INSTRUMENTS:
-            instrument().uninstrument()
+        AioHttpClientInstrumentor().uninstrument()
+        for name, listener in self._listeners():
+            event.remove(Engine, name, listener)
         self._provider.shutdown()
 
     def began(self, ids: context.RequestIds) -> context.RequestIds:
@@ -144,6 +148,34 @@ class Spans:
                 raise
             finally:
                 context.leave_span(before)
+
+    def _listeners(self) -> tuple[tuple[str, Any], ...]:
+        return (
+            ("before_cursor_execute", self._query_begins),
+            ("after_cursor_execute", self._query_ends),
+            ("handle_error", self._query_fails),
+        )
+
+    def _query_begins(
+        self, connection: Any, _cursor: Any, statement: str, _parameters: Any, query: Any, _many: bool
+    ) -> None:
+        """A statement of somebody's work gets a span, by the name that its site gave it. Values are bound, and not in it."""
+        if not get_current_span().is_recording():
+            return
+        name = query.execution_options.get("query") or statement.split(maxsplit=1)[0]
+        said = {"db.system.name": connection.dialect.name, "db.query.text": statement[:MAX_STATEMENT]}
+        query.orderkit_span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=said)
+
+    def _query_ends(
+        self, _connection: Any, _cursor: Any, _statement: str, _parameters: Any, query: Any, _many: bool
+    ) -> None:
+        if (span := getattr(query, "orderkit_span", None)) is not None:
+            span.end()
+
+    def _query_fails(self, told: ExceptionContext) -> None:
+        if (span := getattr(told.execution_context, "orderkit_span", None)) is not None:
+            span.set_status(Status(StatusCode.ERROR, type(told.original_exception).__name__))
+            span.end()
 
 
 def _within(traceparent: str) -> Context:

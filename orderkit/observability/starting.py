@@ -9,7 +9,7 @@ from orderkit.settings import Settings
 def start(settings: Settings, process: str) -> None:
     """Sets it up as the settings say. `process` is `api`, `worker` or `simulator`.
 
-    Must be called before a database is opened. Raises ConfigurationError where an extra that the settings need is not installed.
+    Raises ConfigurationError where an extra that the settings need is not installed.
     """
     logs.configure(settings, process=process)
     tracing.configure(settings, process)

@@ -1,7 +1,7 @@
 """Spans: what took how long within what, over all processes that work for one request.
 
 Off unless ORDERKIT_TRACING says otherwise: then `step` is nothing, and `span` only continues the trace in the log. On, they are
-OpenTelemetry's (`pip install 'orderkit[otel]'`), and SQLAlchemy and aiohttp tell of their calls besides.
+OpenTelemetry's (`pip install 'orderkit[otel]'`), and queries and HTTP calls have spans besides.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _spans: Spans | None = None
 def configure(settings: Settings, process: str) -> None:
     """Spans of this process, which is the service `orderkit-PROCESS`, go where the settings say. Replaces what was set before.
 
-    Engines and HTTP sessions that were opened before tell of nothing. Raises ConfigurationError without the extra.
+    HTTP sessions that were opened before tell of nothing. Raises ConfigurationError without the extra.
     """
     if settings.tracing == "off":
         use(None)
