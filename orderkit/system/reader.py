@@ -44,14 +44,19 @@ class Reader:
 
     def _begin(self, last: _Reading | None) -> _Reading:
         if last is not None and not last.ended.is_set() and self._database is not None:
-            self._database.dispose()  # what hangs keeps its connection until it ends
+            last.abandon()
+            self._database.dispose()
             self._database = None
         if self._database is None:
             self._database = Database(self._settings, pool="system")
         return _Reading(self._database)
 
     def close(self) -> None:
+        """Waits for a reading under way, but not for one that hangs."""
         with self._lock:
+            if self._reading is not None:
+                self._reading.abandon()
+                self._reading.wait()
             if self._database is not None:
                 self._database.dispose()
                 self._database = None
@@ -66,6 +71,7 @@ class _Reading:
         self._database = database
         self._began = time.monotonic()
         self._found: SystemState | None = None
+        self._is_abandoned = False
         Thread(target=self._read, name="system", daemon=True).start()
 
     def is_old(self) -> bool:
@@ -76,10 +82,17 @@ class _Reading:
         self.ended.wait(max(0.0, self._began + WITHIN_S - time.monotonic()))
         return self._found
 
+    def abandon(self) -> None:
+        """Has it close its connection when it ends, because the pool will be gone by then."""
+        self._is_abandoned = True
+
     def _read(self) -> None:
         try:
             with self._database.reading() as session:
-                self._found = state.read(session.connection())
+                connection = session.connection()
+                self._found = state.read(connection)
+                if self._is_abandoned:
+                    connection.invalidate()
         except SQLAlchemyError as error:
             logger.warning("the state of the system cannot be read: {}", type(error).__name__)
         finally:
