@@ -287,10 +287,10 @@ class Explanation(BaseModel):
 
 def document(error: OrderkitError, request_id: str) -> dict[str, Any]:
     """The members of the problem document of `error`."""
-    return _document(error.code, error.detail, request_id, pointers=error.pointers, facts=error.facts)
+    return members(error.code, error.detail, request_id, pointers=error.pointers, facts=error.facts)
 
 
-def _document(
+def members(
     code: str,
     detail: str,
     request_id: str,
@@ -298,8 +298,9 @@ def _document(
     pointers: list[tuple[str, str]] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """The members of a problem document. `facts` are further ones."""
     kind = KINDS[code]
-    members: dict[str, Any] = {
+    told: dict[str, Any] = {
         "type": f"/problems/{code}",
         "title": kind.title,
         "status": kind.status,
@@ -308,28 +309,34 @@ def _document(
         "request_id": request_id,
     }
     if kind.status == 422:
-        members["errors"] = [{"pointer": where, "detail": what} for where, what in pointers or []]
-    return members | dict(facts or {})
+        told["errors"] = [{"pointer": where, "detail": what} for where, what in pointers or []]
+    return told | dict(facts or {})
 
 
 def around_the_id(code: str, detail: str) -> tuple[bytes, bytes]:
     """A problem document in two parts, between which belongs the request id: for answers that are made beforehand."""
-    head, _, tail = json.dumps(_document(code, detail, "\0"), separators=(",", ":")).partition("\\u0000")
+    head, _, tail = json.dumps(members(code, detail, "\0"), separators=(",", ":")).partition("\\u0000")
     return head.encode(), tail.encode()
 
 
 def answer(code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that failed with one of the codes of KINDS."""
-    return _sent(_document(code, detail, context.request_id()), headers)
+    return _sent(members(code, detail, context.request_id()), headers)
 
 
-def answer_to(error: OrderkitError) -> Response:
-    """The answer to a request that failed with `error`."""
+def headers_of(error: OrderkitError) -> dict[str, str]:
+    """The headers that go with the answer to `error`, besides those of every problem document."""
     headers = dict(error.headers)
     if isinstance(error, Unauthenticated):
         headers.setdefault("WWW-Authenticate", "Bearer")
     if isinstance(error, Unavailable):
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    return headers
+
+
+def answer_to(error: OrderkitError) -> Response:
+    """The answer to a request that failed with `error`."""
+    headers = headers_of(error)
     if isinstance(error, ConfigurationError):
         logger.error("not configured: {}", error.detail)
         return answer(error.code, "this installation is not set up for that", headers=headers)
