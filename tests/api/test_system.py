@@ -8,7 +8,6 @@ import pytest
 
 from orderkit import migrating
 from orderkit.db import Database
-from orderkit.observability import pools
 from orderkit.settings import Settings
 from orderkit.system import state
 from tests.client import Client
@@ -61,17 +60,3 @@ def test_a_database_that_does_not_say_in_time_is_503_and_a_scrape_is_answered(
     assert scrape.status == 200
     assert "orderkit_database_up 0.0" in scrape.body.decode()
     assert "orderkit_http_requests_total" in scrape.body.decode()
-
-
-def test_a_pool_tells_how_many_connections_are_in_use_and_who_waited_in_vain(settings: Settings) -> None:
-    database = Database(settings.model_copy(update={"db_pool_size": 2, "db_timeout": 0.05}), pool="tried")
-
-    def use() -> pools.Use:
-        return next(one for one in pools.of_this_process() if one.name == "tried")
-
-    try:
-        with database.engine.connect():
-            assert use() == ("tried", 2, 1)
-        assert use() == ("tried", 2, 0)
-    finally:
-        database.dispose()
