@@ -88,7 +88,7 @@ def test_the_examples_are_as_the_api_answers(settings: Settings, database: Datab
         ]
     seen = {answer.code: answer for answer in answers}
     assert len(seen) == 20
-    same = (
+    same: tuple[str, ...] = (
         "payment_declined",
         "price_changed",
         "out_of_stock",
