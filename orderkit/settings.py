@@ -349,11 +349,27 @@ class Settings(BaseSettings):
             os.unlink(new)
 
 
+class Judged(NamedTuple):
+    """Settings, and what is wrong with them: sentences, and the names of those that were replaced by their defaults."""
+
+    settings: Settings
+    problems: list[str]
+    replaced: frozenset[str]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and `.env`; keyword arguments win.
 
     Raises ConfigurationError that names every problem at once.
     """
+    judged = judge_settings(**overrides)
+    if judged.problems:
+        raise ConfigurationError("; ".join(judged.problems) + " (orderkit config show lists all settings)")
+    return judged.settings
+
+
+def judge_settings(**overrides: Any) -> Judged:
+    """The same for whoever goes on with those that are right, to find out what else is wrong."""
     file = read_env_file()
     problems = [*file.problems, *_unknown_names(file.values, ENV_FILE), *_unknown_names(os.environ, "the environment")]
     if not file.is_text:
@@ -368,9 +384,7 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides | {name: Settings.model_fields[name].default for name in wrong})
     joint = (*_lease_problems(settings), *_production_problems(settings))
     problems += [problem for name, problem in joint if name not in wrong]
-    if problems:
-        raise ConfigurationError("; ".join(problems) + " (orderkit config show lists all settings)")
-    return settings
+    return Judged(settings, problems, frozenset(wrong))
 
 
 class EnvFile(NamedTuple):
