@@ -290,7 +290,7 @@ def _files_left(server: psutil.Process, before: int) -> int:
     until = time.monotonic() + GONE_WITHIN_S
     while server.num_fds() > before and time.monotonic() < until:
         time.sleep(0.2)
-    return server.num_fds()
+    return int(server.num_fds())
 
 
 def _arguments() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import httptools
 from loguru import logger
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from orderkit.api import edge, problems
@@ -105,7 +105,14 @@ class Door:
             self._told_at, self._untold = now, 0
 
     def answer(
-        self, code: str, detail: str, ids: context.RequestIds, date: list[tuple[bytes, bytes]], *, keep: bool, body: bool
+        self,
+        code: str,
+        detail: str,
+        ids: context.RequestIds,
+        date: list[tuple[bytes, bytes]],
+        *,
+        keep: bool,
+        body: bool,
     ) -> bytes:
         """A whole answer, made of what was made beforehand."""
         before, between, after = _premade(code, detail, self._also)
@@ -123,9 +130,7 @@ class Door:
 
 
 @lru_cache(maxsize=32)
-def _premade(
-    code: str, detail: str, also: tuple[tuple[bytes, bytes], ...]
-) -> tuple[tuple[bytes, bytes], bytes, bytes]:
+def _premade(code: str, detail: str, also: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], bytes, bytes]:
     """The head of an answer, but for what differs each time, and its body around the request id."""
     status = problems.KINDS[code].status
     headers = [
@@ -184,6 +189,8 @@ class Connection(HttpToolsProtocol):
         self._limits = door.limits
         self.timeout_keep_alive = door.limits.idle_s  # type: ignore[assignment]  # seconds; uvicorn's are whole
         self._stage = _Stage.BETWEEN
+        self._running: RequestResponseCycle | None = None
+        """The last that was begun; `cycle` is the last that was read, and may still wait in the pipeline."""
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
         self._read_timer: TimerHandle | None = None
@@ -206,6 +213,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn tells the last only
+            self._running.message_event.set()
         self._door.waiting.pop(self, None)
         self._door.receiving.discard(self)
         self._unset_keepalive_if_required()
@@ -281,6 +291,10 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         if self.cycle.response_complete:
             self._be_idle()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     # ── what the application says ────────────────────────────────────────────────────────────────────────────────────
 
@@ -399,11 +413,15 @@ class Connection(HttpToolsProtocol):
             known = self._write(code, detail, keep=False)
             self._linger()
             known.run(self._record, code)
-        elif self._stage is not _Stage.BODY:
+        elif self._stage is not _Stage.BODY or self.cycle is not self._running:
+            if self._stage is _Stage.BODY:
+                self.pipeline.popleft()
+                self.cycle = self.pipeline[0][0] if self.pipeline else self._running  # type: ignore[assignment]
             self._hear_no_more()  # the requests before it still get their answers
         else:  # the body of the one that is under way is broken
             started = self.cycle.response_started
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
             if started:
                 self.transport.abort()
