@@ -53,7 +53,6 @@ def configure(settings: Settings, process: str) -> None:
         environment=settings.env,
         server_name=process,  # else the name of the machine
         before_send=_without_secrets,
-        send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
         max_breadcrumbs=0,
