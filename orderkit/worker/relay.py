@@ -15,8 +15,7 @@ from orderkit.db import Database
 from orderkit.events import types
 from orderkit.events.models import Lease, OutboxEvent
 from orderkit.fulfillment import recalling, shipping
-from orderkit.observability import logs, tracing
-from orderkit.observability import metrics
+from orderkit.observability import logs, metrics, tracing
 from orderkit.orders import snapshot
 from orderkit.rows import insert_rows, update_rows
 
