@@ -49,7 +49,7 @@ def configure(settings: Settings, process: str) -> None:
         ) from None
     sentry_sdk.init(
         settings.sentry_dsn.get_secret_value(),
-        release=f"orderkit@{__version__}",
+        release=f"orderkit-{__version__}",  # with an @ it would be taken for an address
         environment=settings.env,
         server_name=process,  # else the name of the machine
         before_send=_without_secrets,
