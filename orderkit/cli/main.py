@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "system": ("system", "See what waits to be done and for how long, and what is measured."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
+    "doctor": ("doctor", "Say what is wrong with this installation, and what to do."),
     "version": ("version", "Print the version."),
 }
 """Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""
