@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -95,6 +97,13 @@ def test_one_id_leads_through_the_logs_of_all_processes(run: Run) -> None:
     the_request_s_id_tells_the_whole_journey(run)
     the_order_s_id_tells_the_same_and_a_trace_all_that_is_in_it(run)
     each_line_says_what_it_is_about(run)
+    every_field_is_explained(run)
+
+
+def every_field_is_explained(run: Run) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "logs.md").read_text(encoding="utf-8")
+    fields = {one for row in re.findall(r"(?m)^\| (`.+?) \|", page) for one in re.findall(r"`(\w+)`", row)}
+    assert {name for line in run.log for name in line} - fields == set()
 
 
 def the_request_s_id_tells_the_whole_journey(run: Run) -> None:
