@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,8 @@ from orderkit.settings import Settings
 TRUSTED_S = 1.0
 """A connection that was used within so many seconds is not asked first whether it lives."""
 
-SILENT_S = 5.0
-"""A server that has said nothing for so long, to a statement that may take longer, is asked whether it is there."""
 PONG_S = 1.0
-"""The same when all that it was asked is whether it is there."""
+"""A server that was asked whether it is there, and only that, has answered by then."""
 KNOCKING_S = 2.0
 
 _WILL_YOU_TLS = struct.pack("!ii", 8, 80877103)
@@ -322,12 +321,18 @@ def _postgresql_engine(settings: Settings, url: URL, pool: type[QueuePool], plan
     )
     if settings.slow_query:
         slow_queries.watch(engine, settings.slow_query)
-    event.listen(engine, "do_connect", lambda _dialect, _record, given, named: _Heard.connect(*given, **named))
+    event.listen(engine, "do_connect", partial(_connect, settings.db_timeout))
     event.listen(engine, "handle_error", _told_safely, retval=True)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", lambda connection, record, _: _require_alive(engine.dialect, connection, record))
     event.listen(engine, "do_execute", _begin_along)
     return engine
+
+
+def _connect(silent_s: float, _dialect: object, _record: object, given: Any, named: Any) -> _Heard:
+    connection = _Heard.connect(*given, **named)
+    connection.silent_s = silent_s
+    return connection
 
 
 class _Heard(psycopg.Connection[Any]):
@@ -337,7 +342,8 @@ class _Heard(psycopg.Connection[Any]):
     would wait for it for ever.
     """
 
-    silent_s = SILENT_S
+    silent_s = 5.0
+    """So long the server may say nothing before it is asked whether it is there. A statement may still take longer."""
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         return super().wait(self._listening(gen), *arguments, **options)
@@ -403,13 +409,14 @@ def _require_alive(dialect: Dialect, connection: Any, record: ConnectionPoolEntr
     """Asks a connection that lay idle whether it lives; if not, the pool opens another."""
     if time.monotonic() - record.info.get("used", math.inf) < TRUSTED_S:
         return
-    connection.silent_s = PONG_S
+    silent_s = connection.silent_s
+    connection.silent_s = min(silent_s, PONG_S)
     try:
         dialect.do_ping(connection)
     except psycopg.Error as error:
         raise InvalidatePoolError from error
     finally:
-        connection.silent_s = SILENT_S
+        connection.silent_s = silent_s
 
 
 def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
