@@ -60,7 +60,9 @@ def test_every_command_for_orderkit_ends_well(
     assert len(ours) > 10
     for line in ours:
         told = cli(*shlex.split(line.replace("ORDER", str(pending.id)).replace("LETTER", str(letter.id)))[1:])
-        assert (line, told.code, told.err) == (line, 0, "")
+        # The doctor may well find something: there is no worker here.
+        assert told.code == 0 or (told.code, line) == (1, "orderkit doctor"), (line, told)
+        assert told.err == ""
         assert told.out
     assert shop.letter().resolution == "retried"
 
