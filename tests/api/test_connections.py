@@ -185,6 +185,7 @@ def taking(least_s: float, most_s: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n"], ids=["nothing", "empty lines"])
 def test_a_socket_that_says_nothing_is_closed(server: Running, sent: bytes) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
     with server.connect() as connection, taking(0.5, 3):
         connection.sendall(sent)
         assert all_of(connection) == b""
@@ -198,6 +199,7 @@ def test_empty_lines_do_not_put_the_deadline_off(server: Running) -> None:
 
 
 def test_a_head_that_trickles_is_answered_with_408(server: Running) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
     late = metrics.timed_out.labels("head")
     before = late._value.get()
     with server.connect() as connection, taking(0.5, 3):
@@ -506,6 +508,7 @@ def test_no_bytes_make_it_fail_or_forget_a_connection(whole: Running, rng: rando
 
 @pytest.mark.integration
 def test_sockets_that_dawdle_do_not_keep_an_honest_client_waiting(whole: Running) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
     async def story() -> tuple[list[float], int]:
         tasks = await hostile.beset(HOST, whole.port, silent=50, dripping=50, every_s=0.1)
         await asyncio.sleep(0.2)

@@ -30,6 +30,7 @@ def hurried(settings: Settings) -> Iterator[Client]:
 
 
 def test_a_request_that_takes_too_long_is_told_so(hurried: Client) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
     go_on = threading.Event()
 
     async def in_the_loop() -> None:

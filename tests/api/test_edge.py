@@ -150,6 +150,7 @@ async def spoon_feed(api: Client, pause_s: float, parts: int) -> list[Any]:
 
 
 def test_a_body_that_trickles_is_given_up(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
     monkeypatch.setattr(edge, "BODY_WITHIN_S", 0.1)
     head, body = api.run(spoon_feed(api, 0.03, 1000))
     assert head["status"] == 408

@@ -64,6 +64,7 @@ def test_not_ready_on_a_schema_of_another_version(api: Client, database: Databas
     "url", ["postgresql+psycopg://nobody:s3cret@127.0.0.1:1/none", "sqlite:////proc/none/orderkit.db"]
 )
 def test_without_a_database_it_lives_and_is_not_ready(tmp_path: Path, url: str) -> None:
+    """OWASP ASVS V16.5.3"""
     if url.startswith("sqlite"):
         url = f"sqlite:///{tmp_path}"  # a folder, which cannot be opened as a file
     with running(Settings(_env_file=None, home=tmp_path, database_url=url)) as api:

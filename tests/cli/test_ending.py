@@ -66,6 +66,7 @@ def test_whoever_stops_a_process_need_not_kill_it() -> None:
 def test_a_database_that_falls_silent_leaves_no_request_unanswered_and_no_process_behind(
     processes: Processes, database: Database, postgresql_url: str
 ) -> None:
+    """OWASP ASVS V16.5.3"""
     make_product(database, sku="TEA", stock=5)
     with between(postgresql_url) as (server, url):
         processes.env |= {"ORDERKIT_DATABASE_URL": url, "ORDERKIT_DB_TIMEOUT": "1"}

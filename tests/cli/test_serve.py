@@ -89,6 +89,7 @@ class TestOnSqlite:
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_sigterm_turns_readiness_before_it_stops_and_exits_0(self, processes: Processes, workers: str) -> None:
+        """OWASP ASVS V16.5.3"""
         process = processes.start("serve", "--port", "0", "--workers", workers)
         address = process.address()
         assert get(f"{address}/health/ready")[0] == 200
@@ -107,6 +108,7 @@ class TestOnSqlite:
         assert "Traceback" not in process.output
 
     def test_what_is_under_way_when_it_is_told_to_stop_is_answered(self, processes: Processes) -> None:
+        """OWASP ASVS V16.5.3"""
         process = processes.start("serve", "--port", "0")
         body = json.dumps({"email": "ada@example.com", "password": "correct horse", "name": "Ada"}).encode()
         head = f"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -178,6 +180,7 @@ class TestOverTheWire:
         return processes.start("serve", "--port", "0")
 
     def test_bodies_too_large_are_answered_and_not_just_cut_off(self, server: Process) -> None:
+        """OWASP ASVS V4.3.1; OWASP API4"""
         head = b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
         whole = head + b"Content-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
@@ -188,6 +191,7 @@ class TestOverTheWire:
             assert b'"code":"body_too_large"' in answer
 
     def test_a_client_that_asks_before_it_sends_too_much_is_told(self, server: Process) -> None:
+        """OWASP ASVS V4.3.1; OWASP API4"""
         answer = send(
             server,
             b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -64,6 +64,7 @@ def explored(api: Client, document: dict[str, Any], cases: int = CASES) -> Found
 
 
 def test_whatever_is_asked_every_answer_is_as_the_document_says(api: Client) -> None:
+    """OWASP ASVS V4.1.1, V16.5.1"""
     found = explored(api, api.app.openapi())
     assert found.wrong == {}
     assert found.cases >= CASES
@@ -75,6 +76,7 @@ def test_whatever_is_asked_every_answer_is_as_the_document_says(api: Client) -> 
 
 @on_sqlite
 def test_what_is_not_as_the_document_says_is_found(api: Client) -> None:
+    """OWASP ASVS V4.1.1, V16.5.1"""
     document = copy.deepcopy(api.app.openapi())
     read = document["paths"]["/products"]["get"]["responses"]
     del read["422"]
