@@ -91,11 +91,13 @@ def bind(**facts: Any) -> None:
     """
     known = _facts.get()
     if known is not None:
-        known.update(_known(facts))
+        for name, value in facts.items():
+            if value:
+                known[name] = value if isinstance(value, int) else str(value)
 
 
 def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, bool | int) else str(value) for name, value in facts.items() if value}
+    return {name: value if isinstance(value, int) else str(value) for name, value in facts.items() if value}
 
 
 def at_span(traceparent: str) -> Token[str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from uuid import UUID
 
 from loguru import logger
+from pydantic import TypeAdapter
 
 from orderkit import clock
 from orderkit.observability import context, errors, tracing
@@ -60,6 +61,7 @@ class _Output(NamedTuple):
         self.stream.flush()
 
 
+_MEMBERS = TypeAdapter(dict[str, Any])
 _output: _Output | None = None
 
 
@@ -132,10 +134,16 @@ def _json_line(line: _Line) -> str:
         members["process"] = line.process
     members["message"] = line.message
     members |= _ids()
-    members |= {name: value for name, value in _facts(line).items() if name not in members}
+    facts = _facts(line)
+    members |= facts if facts.keys().isdisjoint(members) else {n: facts[n] for n in facts.keys() - members.keys()}
     if line.trace:
         members["error"] = line.trace
-    return json.dumps(members, default=str) + "\n"  # ASCII, so that nothing in it can end the line
+    # ASCII, so that nothing in it can end the line.
+    try:
+        text = _MEMBERS.dump_json(members, ensure_ascii=True, fallback=str).decode().replace("\x7f", "\\u007f")
+    except ValueError:  # half of a character; rare, and this takes three times as long
+        text = json.dumps(members, default=str)
+    return f"{text}\n"
 
 
 def _ids() -> dict[str, str]:

@@ -70,7 +70,7 @@ def run(processes: Processes, request: pytest.FixtureRequest, database: Database
     refund = shop.call("POST", f"/orders/{order_id}/refunds", body={"reason": "broken"}, key="back", who="admin")
     assert sent(OTHER_TRACE, "the-refund", refund).status == 201
     eventually(lambda: shop.get(f"/orders/{order_id}")["status"] == "refunded")
-    eventually(lambda: '"event": "order.refunded"' in worker.output)
+    eventually(lambda: '"event":"order.refunded"' in worker.output)
     with database.reading() as session:
         order = session.exec(select(Order).where(Order.id == UUID(placed.body["id"]))).one()
         assert order.traceparent is not None

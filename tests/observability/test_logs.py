@@ -66,7 +66,9 @@ def test_lines_of_a_request_carry_its_id_and_others_do_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-@pytest.mark.parametrize("evil", ["\n", "\r", "\r\n", "\x1b[2J", "\x85", "\u2028", "\x0b", "\0", "\x08"])
+@pytest.mark.parametrize(
+    "evil", ["\n", "\r", "\r\n", "\x1b[2J", "\x85", "\u2028", "\x0b", "\0", "\x08", "\x7f", "\udcff"]
+)
 def test_nothing_that_is_quoted_can_write_a_line(tmp_path: Path, log_format: str, evil: str) -> None:
     stream = configured(tmp_path, log_format=log_format)
     logger.bind(sku=f"a{evil}b").info("looked for {}", f"x{evil}2026-01-01 INFO forged")
