@@ -410,6 +410,7 @@ def test_one_request_too_many_is_told_so_before_it_reaches_the_application(serve
         assert answer(one_more).endswith(b"ok")
         server.let_go()
         assert all(answer(one).endswith(b"ok") for one in under_way)
+        server.eventually(lambda: not server.server.server_state.tasks)
         one_more.sendall(GET % (b"/at-once", b""))
         assert answer(one_more).endswith(b"ok")
 
