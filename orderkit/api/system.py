@@ -31,6 +31,14 @@ class BacklogAnswer(BaseModel):
     overdue_seconds: float = Field(description="How long ago that which is due longest could have been done.")
 
 
+class ParcelsAnswer(BaseModel):
+    """How many fulfillments are in each status that comes before shipment; 10,001 of them are looked at."""
+
+    queued: int
+    running: int
+    retrying: int
+
+
 class Versions(BaseModel):
     """`schema_wanted` is the newest revision that this version of orderkit knows."""
 
@@ -60,8 +68,10 @@ class PoolAnswer(BaseModel):
 class SystemAnswer(BaseModel):
     at: datetime = Field(description="When this was read from the database; at most 5 s ago.")
     backlogs: list[BacklogAnswer]
-    fulfillments: dict[str, int] = Field(description="Those that are still to be shipped, by status.")
-    rollup_lag_seconds: float = Field(description="How far the reports are behind.")
+    fulfillments: ParcelsAnswer
+    rollup_lag_seconds: float = Field(
+        description="How long an event has been waiting to be summed; reports read it by itself until then."
+    )
     versions: Versions
     providers: list[ProviderAnswer]
     pools: list[PoolAnswer]
@@ -76,7 +86,7 @@ def get_system(app: Running, _staff: Annotated[Caller, Depends(requires("system:
     return SystemAnswer(
         at=state.at,
         backlogs=_backlogs(state),
-        fulfillments=dict(state.fulfillments),
+        fulfillments=ParcelsAnswer(**state.fulfillments),
         rollup_lag_seconds=state.age(state.rollups_since),
         versions=_versions(app),
         providers=[

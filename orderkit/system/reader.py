@@ -6,7 +6,6 @@ import time
 from threading import Event, Lock, Thread
 
 from loguru import logger
-from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit.db import Database
 from orderkit.settings import Settings
@@ -93,7 +92,7 @@ class _Reading:
                 self._found = state.read(connection)
                 if self._is_abandoned:
                     connection.invalidate()
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - a thread of its own, in which nobody else would hear of it
             logger.warning("the state of the system cannot be read: {}", type(error).__name__)
         finally:
             self.ended.set()
