@@ -26,6 +26,7 @@ from orderkit.api import (
     api_keys,
     audit_log,
     dead_letters,
+    headers,
     health,
     links,
     order_changes,
@@ -35,6 +36,7 @@ from orderkit.api import (
     refunds,
     reports,
     roles,
+    system,
     tokens,
     users,
     webhooks,
@@ -46,9 +48,11 @@ from orderkit.auth.passwords import HashingThreads
 from orderkit.auth.tokens import Tokens
 from orderkit.breaker import Breaker
 from orderkit.db import Database
+from orderkit.observability import metrics
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import open_gateway
 from orderkit.settings import Settings
+from orderkit.system.reader import Reader
 from orderkit.throttle import Throttle
 
 DESCRIPTION = """An order goes in, is paid once, is fulfilled in the background.
@@ -72,6 +76,7 @@ ROUTERS = (
     webhooks.router,
     roles.router,
     audit_log.router,
+    system.router,
     health.router,
     problems.router,
 )
@@ -85,6 +90,7 @@ class _Api(FastAPI):
             document = super().openapi()
             problems.describe(document)
             access.describe(self, document)
+            headers.describe(document)
         return super().openapi()
 
 
@@ -122,7 +128,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         checkout = Checkout(ordering, settings, gateway, breaker)
         issuing = Tokens(settings, lambda: signing_keys.load(database, settings.signing_key))
         throttle, reading = Throttle(settings), Source(settings, database)
-        app.state.runtime = Runtime(settings, database, gateway, checkout, issuing, hashing, throttle, reading)
+        system = Reader(settings)
+        app.state.runtime = Runtime(
+            settings, database, gateway, checkout, issuing, hashing, throttle, reading, breaker, system
+        )
+        metrics.begin("api")
         with suppress(SQLAlchemyError):  # it is asked again each second
             await issuing.reload()
         reloading = asyncio.create_task(issuing.keep_current())
@@ -143,6 +153,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await run_in_threadpool(checkout.close)
             await run_in_threadpool(hashing.close)
             await run_in_threadpool(reading.close)
+            await run_in_threadpool(system.close)
             await run_in_threadpool(ordering.dispose)
             await run_in_threadpool(database.dispose)
 

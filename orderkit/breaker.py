@@ -13,6 +13,8 @@ from typing import Literal
 
 from loguru import logger
 
+from orderkit.observability import metrics
+
 State = Literal["closed", "open", "half_open"]
 
 PROBE_S = 10.0
@@ -37,6 +39,8 @@ class Breaker:
         self._failures = 0
         self._opened_at: float | None = None
         self._probe_at: float | None = None
+        metrics.breaker_open.labels(name).set(0)
+        metrics.breaker_opened.labels(name)
 
     @property
     def state(self) -> State:
@@ -44,6 +48,12 @@ class Breaker:
             if self._opened_at is None:
                 return "closed"
             return "open" if self._monotonic() < self._opened_at + self._open_for else "half_open"
+
+    @property
+    def failures(self) -> int:
+        """How many calls in a row failed, up to the last one; 0 once one was answered."""
+        with self._lock:
+            return self._failures
 
     def acquire(self) -> float:
         """0.0 when the caller may call now, else the seconds to wait before asking again.
@@ -69,6 +79,7 @@ class Breaker:
             closes = self._opened_at is not None
             self._failures, self._opened_at, self._probe_at = 0, None, None
         if closes:
+            metrics.breaker_open.labels(self.name).set(0)
             logger.bind(breaker=self.name, state="closed").info("{} answers again", self.name)
 
     def failed(self) -> None:
@@ -83,6 +94,8 @@ class Breaker:
             if opens:
                 self._opened_at, self._probe_at = now, None
         if opens:
+            metrics.breaker_open.labels(self.name).set(1)
+            metrics.breaker_opened.labels(self.name).inc()
             logger.bind(breaker=self.name, state="open").warning(
                 "{} fails; left alone for {} s", self.name, self._open_for
             )

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +39,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 from orderkit import slow_queries
 from orderkit.errors import ConfigurationError
+from orderkit.observability import pools
 from orderkit.settings import Settings
 
 TRUSTED_S = 1.0
 """A connection that was used within so many seconds is not asked first whether it lives."""
+
+PONG_S = 1.0
+"""A server that was asked whether it is there, and only that, has answered by then."""
+KNOCKING_S = 2.0
+
+_WILL_YOU_TLS = struct.pack("!ii", 8, 80877103)
 
 PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 """A plan that was kept from when the tables were empty stays bad until they are analyzed."""
@@ -126,26 +136,31 @@ class Table(SQLModel):
 class Database:
     """An engine and the transactions on it. Made once a process; call `dispose()` at its end and after a fork."""
 
-    def __init__(self, settings: Settings, *, by_key: bool = False, url: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, by_key: bool = False, url: str | None = None, pool: str | None = None
+    ) -> None:
         """With `by_key`, for statements that find every row by a key: PostgreSQL plans each of them once a connection.
 
-        `url` is that of another database than the one of the settings, such as the replica.
+        `url` is that of another database than the one of the settings, such as the replica. `pool` is what the pool of
+        connections is called in the metrics.
         """
+        kind = pools.told_of(pool or ("replica" if url else "orders" if by_key else "main"))
         self.url = make_url(url or settings.resolved_database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         planning = PLANNED_ONCE if by_key else PLANNED_EACH_TIME
+        self._writers = _Writers(settings.db_timeout)
         self.engine = (
-            _sqlite_engine(settings, self.url) if self.is_sqlite else _postgresql_engine(settings, self.url, planning)
+            _sqlite_engine(settings, self.url, kind, self._writers)
+            if self.is_sqlite
+            else _postgresql_engine(settings, self.url, kind, planning)
         )
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE") if self.is_sqlite else self.engine
         self._snapshots = self.engine.execution_options(**({} if self.is_sqlite else SNAPSHOT))
-        # SQLite's own waiting sleeps up to 100 ms between tries; threads of one process queue here instead.
-        self._writer = threading.Lock()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises. No network call belongs inside."""
-        alone = self._writer if self.is_sqlite else nullcontext()
+        alone = self._writers.turn() if self.is_sqlite else nullcontext()
         with alone, Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -160,7 +175,7 @@ class Database:
             with self.transaction() as session:
                 yield session
             return
-        with self._writer, self._writing.connect() as connection:
+        with self._writers.turn(), self._writing.connect() as connection:
             driver: Any = connection.connection.dbapi_connection
             driver.execute("PRAGMA foreign_keys=OFF").close()
             try:
@@ -188,7 +203,49 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_engine(settings: Settings, url: URL) -> Engine:
+class _Writers:
+    """Those of one process that want to write to SQLite, one at a time: its own waiting sleeps up to 100 ms between tries.
+
+    Nobody waits longer than `timeout_s`, for their turn and for another process's lock together. When somebody waited for
+    that lock in vain, whoever comes next only looks whether it is gone: one after another would all wait as long again.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._in_vain = False
+        self._lock = threading.Lock()
+        self._until = 0.0  # of whoever has the turn
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        patience_s = self._timeout_s / 10 if self._in_vain else self._timeout_s
+        until = time.monotonic() + patience_s
+        if not self._lock.acquire(timeout=patience_s):
+            raise PoolTimeout(f"no turn to write within {patience_s:g} s")
+        try:
+            self._until = until
+            yield
+        finally:
+            self._lock.release()
+
+    def begin(self, connection: Connection, statement: str) -> None:
+        """Takes the write lock of the file in what is left of the time of whoever has the turn."""
+        left_ms, whole_ms = max(0, int((self._until - time.monotonic()) * 1e3)), int(self._timeout_s * 1e3)
+        driver: Any = connection.connection.dbapi_connection
+        if left_ms < whole_ms - 100:
+            driver.execute(f"PRAGMA busy_timeout={left_ms}").close()
+        try:
+            connection.exec_driver_sql(statement)
+            self._in_vain = False
+        except OperationalError:
+            self._in_vain = True
+            raise
+        finally:
+            if left_ms < whole_ms - 100:
+                driver.execute(f"PRAGMA busy_timeout={whole_ms}").close()
+
+
+def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool], writers: _Writers) -> Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -202,6 +259,7 @@ def _sqlite_engine(settings: Settings, url: URL) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
+        poolclass=pool,
         pool_size=settings.db_pool_size,
         pool_timeout=settings.db_timeout,
         connect_args={
@@ -227,12 +285,16 @@ def _sqlite_engine(settings: Settings, url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        statement = connection.get_execution_options().get("begin")
+        if statement is None:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            writers.begin(connection, statement)
 
     return engine
 
 
-def _postgresql_engine(settings: Settings, url: URL, planning: Mapping[str, str]) -> Engine:
+def _postgresql_engine(settings: Settings, url: URL, pool: type[QueuePool], planning: Mapping[str, str]) -> Engine:
     timeout_ms = int(settings.db_timeout * 1000)
     options = {
         "timezone": "UTC",
@@ -246,6 +308,7 @@ def _postgresql_engine(settings: Settings, url: URL, planning: Mapping[str, str]
     engine = create_engine(
         url,
         hide_parameters=True,
+        poolclass=pool,
         pool_size=settings.db_pool_size,
         max_overflow=0,
         pool_timeout=settings.db_timeout,
@@ -258,11 +321,65 @@ def _postgresql_engine(settings: Settings, url: URL, planning: Mapping[str, str]
     )
     if settings.slow_query:
         slow_queries.watch(engine, settings.slow_query)
+    event.listen(engine, "do_connect", partial(_connect, settings.db_timeout))
     event.listen(engine, "handle_error", _told_safely, retval=True)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", lambda connection, record, _: _require_alive(engine.dialect, connection, record))
     event.listen(engine, "do_execute", _begin_along)
     return engine
+
+
+def _connect(silent_s: float, _dialect: object, _record: object, given: Any, named: Any) -> _Heard:
+    connection = _Heard.connect(*given, **named)
+    connection.silent_s = silent_s
+    return connection
+
+
+class _Heard(psycopg.Connection[Any]):
+    """A connection that is given up when its server says nothing any more: neither here, nor to somebody who knocks.
+
+    What the server's own timeouts end is ended by them. But a server that is stopped, or cut off, ends nothing, and the driver
+    would wait for it for ever.
+    """
+
+    silent_s = 5.0
+    """So long the server may say nothing before it is asked whether it is there. A statement may still take longer."""
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        return super().wait(self._listening(gen), *arguments, **options)
+
+    def _listening(self, gen: Any) -> Any:
+        """Passes on what the driver waits for, and every 100 ms in which nothing came."""
+        until = time.monotonic() + self.silent_s
+        try:
+            wanted = next(gen)
+            while True:
+                came = yield wanted
+                if not came and time.monotonic() > until:
+                    if not _answers_knocks(self.info):
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError(f"the server has said nothing for {self.silent_s:g} s")
+                    until = time.monotonic() + self.silent_s
+                wanted = gen.send(came)
+        except StopIteration as done:
+            return done.value
+
+
+def _answers_knocks(server: psycopg.ConnectionInfo) -> bool:
+    """Whether the server answers a newcomer who asks for TLS: with yes or no, before it wants to know who that is."""
+    try:
+        path = f"{server.host}/.s.PGSQL.{server.port}"
+        with (
+            socket.socket(socket.AF_UNIX)
+            if server.host.startswith("/")
+            else socket.socket(socket.AF_INET6 if ":" in server.hostaddr else socket.AF_INET) as knocking
+        ):
+            knocking.settimeout(KNOCKING_S)
+            knocking.connect(path if server.host.startswith("/") else (server.hostaddr, server.port))
+            knocking.sendall(_WILL_YOU_TLS)
+            return bool(knocking.recv(1))
+    except OSError:
+        return False
 
 
 def _told_safely(context: ExceptionContext) -> BaseException | None:
@@ -292,10 +409,14 @@ def _require_alive(dialect: Dialect, connection: Any, record: ConnectionPoolEntr
     """Asks a connection that lay idle whether it lives; if not, the pool opens another."""
     if time.monotonic() - record.info.get("used", math.inf) < TRUSTED_S:
         return
+    silent_s = connection.silent_s
+    connection.silent_s = min(silent_s, PONG_S)
     try:
         dialect.do_ping(connection)
     except psycopg.Error as error:
         raise InvalidatePoolError from error
+    finally:
+        connection.silent_s = silent_s
 
 
 def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object) -> bool:
@@ -306,6 +427,14 @@ def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object)
     with connection.pipeline():
         cursor.execute(statement, parameters)
     return True
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database as a whole does not answer, and the next who asks it would wait for nothing as well.
+
+    It told no reason: what PostgreSQL ends itself, such as the wait for one row's lock, has a state.
+    """
+    return isinstance(error, UNREACHABLE) and not getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import aiohttp
 
+from orderkit.observability import context
+
 MAX_CONNECTIONS = 256
 KEEP_IDLE_S = 4.0
 """Below the 5 s after which uvicorn hangs up, so that no call is sent into a connection that is just being closed."""
@@ -60,8 +62,11 @@ async def post_json(
 async def post(
     session: aiohttp.ClientSession, url: str, content: bytes, *, headers: Mapping[str, str]
 ) -> Answer | NoAnswer:
-    """Likewise, of JSON that is bytes already, as one must have them who signs them."""
-    sent = {"Content-Type": "application/json", **headers}
+    """Likewise, of JSON that is bytes already, as one must have them who signs them.
+
+    Says besides in which trace, and for which request, it is called.
+    """
+    sent = {"Content-Type": "application/json", **context.headers(), **headers}
     try:
         async with session.post(url, data=content, headers=sent, allow_redirects=False) as response:
             answer = await _read(response)

@@ -53,6 +53,9 @@ class Mailer(Protocol):
     def send(self, message: EmailMessage) -> None:
         """Hands one mail over; blocks meanwhile. Raises NotSent."""
 
+    def greet(self) -> None:
+        """Finds out whether a mail would be taken, without sending one; blocks meanwhile. Raises NotSent."""
+
 
 def open_mailer(settings: Settings) -> Mailer:
     """The mailer that the settings name. Opens nothing yet. Raises ConfigurationError for a sender that is no address."""
@@ -121,10 +124,19 @@ class Outbox:
         except OSError as error:
             raise NotSent(f"cannot write into the outbox ({error.strerror})") from None
 
-    def _write(self, content: bytes, name: str) -> None:
+    def greet(self) -> None:
+        try:
+            self._make_folder()
+        except OSError as error:
+            raise NotSent(f"cannot write into the outbox ({error.strerror})") from None
+
+    def _make_folder(self) -> None:
         for folder in (self.folder.parent, self.folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)  # what is in it lets its reader into accounts, whoever made the folder
+
+    def _write(self, content: bytes, name: str) -> None:
+        self._make_folder()
         descriptor, new = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".new")  # readable by its owner only
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -157,16 +169,12 @@ class Smtp:
     password: str = field(default="", repr=False)
 
     def send(self, message: EmailMessage) -> None:
-        try:
-            with self._session() as session:
-                session.send_message(message)
-        except smtplib.SMTPRecipientsRefused as error:
-            codes = [code for code, _text in error.recipients.values()]
-            raise NotSent(f"the mail server refused the address ({codes[0]})", for_good=min(codes) >= 500) from None
-        except smtplib.SMTPResponseException as error:  # its text may quote whom the server was told of
-            raise NotSent(f"the mail server said no ({type(error).__name__} {error.smtp_code})") from None
-        except (smtplib.SMTPException, OSError) as error:
-            raise NotSent(f"the mail server does not answer as it should ({type(error).__name__})") from None
+        with _told(), self._session() as session:
+            session.send_message(message)
+
+    def greet(self) -> None:
+        with _told(), self._session():
+            pass
 
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
@@ -190,6 +198,20 @@ class Smtp:
             context = ssl.create_default_context()
             return smtplib.SMTP_SSL(self.host, self.port, timeout=SMTP_TIMEOUT_S, context=context)
         return smtplib.SMTP(self.host, self.port, timeout=SMTP_TIMEOUT_S)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Makes NotSent of whatever a mail server answers, or does not."""
+    try:
+        yield
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = [code for code, _text in error.recipients.values()]
+        raise NotSent(f"the mail server refused the address ({codes[0]})", for_good=min(codes) >= 500) from None
+    except smtplib.SMTPResponseException as error:  # its text may quote whom the server was told of
+        raise NotSent(f"the mail server said no ({type(error).__name__} {error.smtp_code})") from None
+    except (smtplib.SMTPException, OSError) as error:
+        raise NotSent(f"the mail server does not answer as it should ({type(error).__name__})") from None
 
 
 def _hang_up(session: smtplib.SMTP) -> None:

@@ -1,4 +1,5 @@
-"""What is never written down: tokens, keys, card numbers and addresses of people, known by what they look like.
+"""What is never written down: tokens, keys, card numbers and addresses of people, known by what they look like, and whatever
+stands behind the name of a secret.
 
 A second line. The first is that nothing writes down what it was sent; but a path, and the message of a library's error, are
 made of that.
@@ -20,20 +21,40 @@ _DIGITS = re.compile(r"\d(?:[\s.–-]{0,2}\d){12,}")
 # One id in a hundred has 13 digits in a row, and what a log is searched for must stay in it.
 _ID = r"(?=[\d-]{0,35}[a-f])[\da-f]{8}-?(?:[\da-f]{4}-?){3}[\da-f]{12}(?![\da-f])"
 _ID_OR_DIGITS = re.compile(rf"{_ID}|(?P<digits>{_DIGITS.pattern})", re.IGNORECASE)
-_TOKEN = re.compile(r"ok[rk]_[\w-]{20,}|eyJ[\w.-]{10,}")
+_TOKEN = re.compile(r"ok[rk]_[\w-]{20,}|whsec_[\w+/=-]{10,}|eyJ[\w.-]{10,}|(\b(?i:bearer)\s+)[\w.~+/-]{8,}=*")
+_NAME = (
+    r"(?:[\w.-]{0,40}[_.-])?"
+    r"(?:password|passwd|passphrase|secret|token|authorization|cookie|api[_-]?key|card[_-]?number|cvc|cvv)"
+)
+_SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
+# What the name of a secret is given: quoted, or up to the end of the word; after a scheme of HTTP, the word behind that.
+_NAMED = re.compile(
+    rf"""(?<![\w.-])({_NAME}(?:["']|%22)?\s{{0,3}}[=:]\s{{0,3}}(?:(?:basic|bearer|digest)\s+)?)"""
+    r"""(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|[^\s,;&"'}\])]++)""",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"pass|secret|token|authori|cookie|key|number|cvc|cvv", re.IGNORECASE)
+HIDDEN = "[hidden]"
 _IN_ADDRESS = r"""[^\s@%/\\<>()\[\]{}"',;:=&?|]"""
 _ADDRESS = re.compile(rf"(?<=://)[^\s/]*@|(?<!{_IN_ADDRESS}){_IN_ADDRESS}++(?:@|%40)[\w.-]+")
 
 
 def redacted(text: str) -> str:
     """`text` with a word in brackets in the place of each token, key, card number and address. 1 µs where there is none."""
-    if "ok" in text or "eyJ" in text:
-        text = _TOKEN.sub("[token]", text)
+    if ("=" in text or ":" in text) and _WORDS.search(text):
+        text = _NAMED.sub(rf"\1{HIDDEN}", text)
+    if "ok" in text or "eyJ" in text or "sec" in text or "earer" in text or "EARER" in text:
+        text = _TOKEN.sub(r"\1[token]", text)
     if "@" in text or "%40" in text:
         text = _ADDRESS.sub("[address]", text)
     if _DIGITS.search(text):
         text = _ID_OR_DIGITS.sub(_without_card, text)
     return text
+
+
+def is_secret(name: str) -> bool:
+    """Whether a fact of that name is one, whatever it looks like."""
+    return _SECRET_NAME.fullmatch(name) is not None
 
 
 def _without_card(found: re.Match[str]) -> str:

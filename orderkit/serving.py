@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -22,8 +23,12 @@ from uvicorn.server import HANDLED_SIGNALS
 from orderkit.errors import ConfigurationError, Unavailable
 
 BACKLOG = 2048
+ACCEPTED_AT_ONCE = 16
+"""libuv takes one connection of a listener in each turn of the loop. Turns are long while there is much to do, and the last of
+1,000 newcomers waited for six seconds; so the listener is there several times."""
 DRAIN_S = 25
-"""A request takes 5 s at most, and whoever stops us waits 30 s before it kills."""
+"""A request takes 20 s at most, and whoever stops us waits 30 s before it kills."""
+ENDED_WITHIN_S = DRAIN_S + 3
 STOPPED_WITHIN_S = DRAIN_S + 4
 STARTED_WITHIN_S = 3
 """A worker that ends on its own before this has not failed by accident, and would fail again."""
@@ -43,6 +48,14 @@ def listen(host: str, port: int) -> socket.socket:
         reason = os.strerror(error.errno) if error.errno else error.strerror or error
         kind = Unavailable if error.errno == errno.EADDRINUSE else ConfigurationError
         raise kind(f"cannot listen on {host} port {port} ({reason}); choose another --host or --port") from None
+
+
+def end_within(seconds: float) -> None:
+    """This process ends in so many seconds, whatever hangs in it: with 1, and on stderr where each of its threads was.
+
+    For handlers of signals. There is no way back: it holds while the interpreter waits for threads, which it does last.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 def serve_until_signalled(
@@ -79,10 +92,14 @@ def serve_until_signalled(
         **(options or {}),
     }
     with listener or listen(host, port) as accepting:
+        listeners = [accepting, *(accepting.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
         try:
-            _Server(uvicorn.Config(app, **settings), on_drain, linger_s).run(sockets=[accepting])
+            _Server(uvicorn.Config(app, **settings), on_drain, linger_s).run(sockets=listeners)
         except SystemExit:  # uvicorn's word for an app whose startup raised; it has logged the reason
             raise Unavailable("the server could not start; the log above says why") from None
+        finally:
+            for one in listeners:
+                one.close()
 
 
 class _Server(uvicorn.Server):
@@ -106,6 +123,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            end_within(ENDED_WITHIN_S)
         if sig == signal.SIGINT:  # someone sits there and waits
             self._linger_s = 0.0
         super().handle_exit(sig, frame)

@@ -9,6 +9,7 @@ import io
 import ipaddress
 import logging
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ MIN_SECRET_VARIETY = 20
 NOT_IN_SECRETS = ("change", "default", "example", "orderkit", "password", "secret")
 """Words of placeholders. A key of 64 random characters holds one of them once in eight million."""
 PRODUCTION_RATE_LIMIT = 600
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 LEASE_OVER_TIMEOUT = 1.25
 """A lease lasts for a call to a provider and, on top, for the transactions before and after it."""
 
@@ -80,6 +82,14 @@ def _networks(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    """Each as a browser would send it: compared as text, what is spelt otherwise would never match."""
+    for one in text.split(","):
+        if not _ORIGIN.fullmatch(one.strip()):
+            raise ValueError("is not a list of origins such as https://shop.example.com, http://localhost:3000")
+    return text
+
+
 def _mail_url(url: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(url.get_secret_value())
@@ -89,6 +99,17 @@ def _mail_url(url: SecretStr) -> SecretStr:
     if not good:
         raise ValueError("is not a mail URL; try smtp://user:password@host:587")
     return url
+
+
+def _sentry_dsn(dsn: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(dsn.get_secret_value())
+        good = parts.scheme in ("http", "https") and bool(parts.hostname and parts.username) and parts.port != 0
+    except ValueError:  # it quotes what it takes for the port, maybe half of a key
+        good = False
+    if not (good and parts.path.rpartition("/")[2].isdigit()):
+        raise ValueError("is not a DSN; try https://key@host/number")
+    return dsn
 
 
 def _webhook_secrets(given: SecretStr) -> SecretStr:
@@ -162,6 +183,12 @@ class Settings(BaseSettings):
 
     db_timeout: Seconds = Field(5.0, description="Seconds a statement or a wait for a lock or connection may take.")
     db_pool_size: int = Field(10, ge=2, le=100, description="Connections that one process may hold.")
+    request_timeout: Seconds = Field(
+        20.0, description="Seconds until a request is told that it took too long, with 503; what it began may still happen."
+    )
+    max_in_flight: int = Field(
+        256, ge=1, le=100_000, description="Requests under way in one process of the API; those above it are told 503 at once."
+    )
     slow_query: float = Field(
         0.5,
         ge=0,
@@ -216,6 +243,10 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, by commas. "
         "Unset: nobody's.",
     )
+    cors_origins: Annotated[str | None, AfterValidator(lambda given: given and _origins(given))] = Field(
+        None,
+        description="Origins whose pages may call the API from a browser, by commas: https://shop.example.com. Unset: none.",
+    )
     public_url: Annotated[str, _url("http", "https")] = Field(
         "http://127.0.0.1:8000", description="Where links in mails lead: this API as its users reach it."
     )
@@ -230,11 +261,32 @@ class Settings(BaseSettings):
 
     log_format: Literal["console", "json"] = Field("console", description="Logs for people or for machines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    tracing: Literal["off", "otlp", "console"] = Field(
+        "off",
+        description="Spans by OpenTelemetry (orderkit[otel]): over OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says, or on stderr.",
+    )
+    sentry_dsn: Annotated[SecretStr | None, AfterValidator(lambda given: given and _sentry_dsn(given))] = Field(
+        None, description="Where errors are reported to, in the protocol of Sentry (orderkit[sentry]). Unset: nowhere."
+    )
     metrics_token: SecretStr | None = Field(None, description="Bearer token that /metrics asks for. Unset: open.")
+    worker_metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port on which the worker answers /metrics; 0 takes a free one. Unset: none."
+    )
+    worker_metrics_host: str = Field("127.0.0.1", min_length=1, description="Address of that port.")
 
     @cached_property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'orderkit.db'}"
+
+    @cached_property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of other sites whose pages may call the API."""
+        return frozenset(one.strip() for one in (self.cors_origins or "").split(",") if one.strip())
+
+    @cached_property
+    def is_https_only(self) -> bool:
+        """Whether browsers may be told never to come over plain http: in production, where users come over https."""
+        return self.env == "production" and urlsplit(self.public_url).scheme == "https"
 
     @property
     def links_lead_nowhere(self) -> bool:
@@ -297,11 +349,27 @@ class Settings(BaseSettings):
             os.unlink(new)
 
 
+class Judged(NamedTuple):
+    """Settings, and what is wrong with them: sentences, and the names of those that were replaced by their defaults."""
+
+    settings: Settings
+    problems: list[str]
+    replaced: frozenset[str]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and `.env`; keyword arguments win.
 
     Raises ConfigurationError that names every problem at once.
     """
+    judged = judge_settings(**overrides)
+    if judged.problems:
+        raise ConfigurationError("; ".join(judged.problems) + " (orderkit config show lists all settings)")
+    return judged.settings
+
+
+def judge_settings(**overrides: Any) -> Judged:
+    """The same for whoever goes on with those that are right, to find out what else is wrong."""
     file = read_env_file()
     problems = [*file.problems, *_unknown_names(file.values, ENV_FILE), *_unknown_names(os.environ, "the environment")]
     if not file.is_text:
@@ -316,9 +384,7 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides | {name: Settings.model_fields[name].default for name in wrong})
     joint = (*_lease_problems(settings), *_production_problems(settings))
     problems += [problem for name, problem in joint if name not in wrong]
-    if problems:
-        raise ConfigurationError("; ".join(problems) + " (orderkit config show lists all settings)")
-    return settings
+    return Judged(settings, problems, frozenset(wrong))
 
 
 class EnvFile(NamedTuple):

@@ -174,6 +174,7 @@ def _logs_as_before() -> Iterator[None]:
     yield
     context._request_id.set("")
     context._traceparent.set("")
+    context._facts.set(None)
     if logs._output is not output:
         logs._output = output
         logger.remove()

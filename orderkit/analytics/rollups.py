@@ -44,10 +44,10 @@ Sums = dict[Key, list[int]]
 """By row, its COLUMNS."""
 
 
-def apply(connection: Connection, told: Iterable[Fact]) -> None:
+def apply(connection: Connection, told: Iterable[Fact]) -> int:
     """Adds facts to the rollups within the caller's transaction, whose last act it must be: it takes a lock that all who add
-    wait for, and nobody who has it waits for anything else."""
-    add(connection, summed(told))
+    wait for, and nobody who has it waits for anything else. How many rows it added to."""
+    return add(connection, summed(told))
 
 
 def add_past(connection: Connection, written: Written) -> None:
@@ -55,12 +55,13 @@ def add_past(connection: Connection, written: Written) -> None:
     apply(connection, facts.of_past(written))
 
 
-def add(connection: Connection, sums: Mapping[Key, list[int]]) -> None:
+def add(connection: Connection, sums: Mapping[Key, list[int]]) -> int:
     """Adds sums to the rollups, as `apply` does."""
     rows = [dict(zip((*KEY, *COLUMNS), (*key, *sums[key]), strict=True)) for key in sorted(sums) if any(sums[key])]
     if rows:
         hold(connection)
         add_rows(connection, Rollup, rows, by=KEY)
+    return len(rows)
 
 
 def hold(connection: Connection) -> None:

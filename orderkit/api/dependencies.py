@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from starlette.concurrency import run_in_threadpool
@@ -18,11 +20,14 @@ from orderkit.auth.passwords import HashingThreads
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.auth.sessions import Holder
 from orderkit.auth.tokens import Tokens
+from orderkit.breaker import Breaker
 from orderkit.db import Database
 from orderkit.errors import Forbidden, InvalidToken, Unauthenticated
+from orderkit.observability import context
 from orderkit.orders.checkout import Checkout
 from orderkit.payments.gateways import Gateway
 from orderkit.settings import Settings
+from orderkit.system.reader import Reader
 from orderkit.throttle import Throttle
 
 
@@ -38,7 +43,11 @@ class Runtime:
     hashing: HashingThreads
     throttle: Throttle
     reports: Source
+    breaker: Breaker
+    system: Reader
     draining: bool = False
+    scrapes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
+    """Threads that answer scrapes; each takes 2 s at most."""
 
 
 async def runtime(request: Request) -> Runtime:
@@ -67,6 +76,7 @@ class _Bearer(OAuth2PasswordBearer):
         if not hasattr(request.state, "caller"):
             request.state.caller = await self._find(request)
         caller: Caller = request.state.caller
+        context.bind(user_id=caller.id, api_key_id=caller.api_key_id, order_id=_order_named(request))
         return caller
 
     async def _find(self, request: Request) -> Caller:
@@ -91,10 +101,20 @@ class _OrderBearer(_Bearer):
         token = _bearer_token(request)
         if token.startswith(API_KEY_PREFIX):
             caller = await _by_api_key(app, token)
+            context.bind(user_id=caller.id, api_key_id=caller.api_key_id)
             Rule(OWN_ORDERS).check(caller)
             return Holder(caller.id, None)
         verified = await app.tokens.verify_soon(token)
+        context.bind(user_id=verified.user_id)
         return Holder(verified.user_id, verified.session_id)
+
+
+def _order_named(request: Request) -> UUID | None:
+    """The order that the path names, if it names one by something that can be an order's id."""
+    try:
+        return UUID(request.path_params["order_id"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _bearer_token(request: Request) -> str:

@@ -16,11 +16,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderkit.api import problems
+from orderkit.api import cors, problems
+from orderkit.api.cors import Headers
 from orderkit.api.dependencies import Runtime
 from orderkit.auth.callers import API_KEY_PREFIX, key_hash
-from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated
-from orderkit.observability import context, logs, metrics
+from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated, Unavailable
+from orderkit.observability import context, logs, metrics, tracing
+from orderkit.settings import Settings
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_WITHIN_S = 10.0
@@ -32,9 +34,12 @@ CLIENT_GONE = 499
 """What is logged where a client left before its request was whole; nobody is there to be answered."""
 
 # Most answers are somebody's, so none is kept by a cache that was not asked to by the route.
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-_UNLESS_SAID = (b"cache-control", b"no-store")
+ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+UNLESS_SAID = (b"cache-control", b"no-store")
+HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+"""A year. Subdomains are not orderkit's to speak for."""
 _QUIET = ("/health/", "/metrics")
+QUIET_S = 60.0
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -50,54 +55,96 @@ class Edge:
             return
         started = time.perf_counter()
         headers = dict(scope["headers"])
-        ids = context.begin(_text(headers, b"x-request-id"), _text(headers, b"traceparent"))
-        answer = _Answer(send, ids)
-        body = _Body(receive, headers)
-        refused: Response | None = None
+        ids = tracing.began(context.begin(_text(headers, b"x-request-id"), _text(headers, b"traceparent")))
         runtime: Runtime = scope["app"].state.runtime
+        asked = scope["method"]
+        answer = _Answer(send, ids, _also(runtime.settings, headers), bodiless=asked == "HEAD")
+        body = _Body(receive, headers)
+        if asked == "HEAD":  # whatever GET would answer, but for the body (RFC 9110, section 9.3.2)
+            scope = {**scope, "method": "GET"}
+        refused: Response | None = None
         try:
-            if runtime.throttle.per_minute and not scope["path"].startswith(problems.UNCOUNTED):
-                await _count(runtime, scope, answer)
-            await body.check_length()
-            # PostgreSQL cannot even be asked for a NUL; and a route's pattern would overlook a line break at the end.
-            if "\0" in scope["path"] or scope["path"].endswith("\n"):
-                raise NotFound("there is nothing under this address")
-            await self._app(scope, body.receive, answer.send)
+            async with asyncio.timeout(runtime.settings.request_timeout) as answer.deadline:
+                if preflight := cors.preflight(runtime.settings.allowed_origins, asked, headers):
+                    await preflight(scope, body.receive, answer.send)
+                else:
+                    await self._pass_on(runtime, scope, body, answer)
         except ClientDisconnect:
             answer.status = answer.status or CLIENT_GONE
         except (BodyTooLarge, NotFound, RateLimited) as error:
             refused = problems.answer_to(error)
         except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
-            refused = problems.internal_error(error)
+            refused = _too_late(runtime) if answer.is_late(error) else problems.internal_error(error)
+        answer.deadline = None  # whatever is still to be said is said here, and at once
         if refused and not answer.status:
             await refused(scope, body.receive, answer.send)
-        _record(scope, answer.status, time.perf_counter() - started)
+        _record(asked, scope, answer.status, time.perf_counter() - started)
+
+    async def _pass_on(self, runtime: Runtime, scope: Scope, body: _Body, answer: _Answer) -> None:
+        """To the routes, if nothing about the request as such forbids it. Raises RateLimited, BodyTooLarge and NotFound."""
+        if runtime.throttle.per_minute and not scope["path"].startswith(problems.UNCOUNTED):
+            await _count(runtime, scope, answer)
+        await body.check_length()
+        # PostgreSQL cannot even be asked for a NUL; and a route's pattern would overlook a line break at the end.
+        if "\0" in scope["path"] or scope["path"].endswith("\n"):
+            raise NotFound("there is nothing under this address")
+        await self._app(scope, body.receive, answer.send)
 
 
 class _Answer:
     """Adds to the head of an answer what all answers have, and remembers its status; 0 until there is one."""
 
-    def __init__(self, send: Send, ids: context.RequestIds) -> None:
+    def __init__(self, send: Send, ids: context.RequestIds, also: Headers, *, bodiless: bool) -> None:
+        """`also` are further headers; of a `bodiless` answer nothing follows its head."""
         self._send = send
         self._ids = ids
+        self._also = also
+        self._bodiless = bodiless
         self.status = 0
-        self.quota: tuple[tuple[bytes, bytes], ...] = ()
+        self.quota: Headers = ()
         """What the answer says about the limit on requests."""
+        self.deadline: asyncio.Timeout | None = None
+        """By when the answer must begin. How long it may take from there on is the connection's to say."""
+
+    def is_late(self, error: Exception) -> bool:
+        """Whether `error` means that the deadline has passed; the application has timeouts of its own."""
+        return isinstance(error, TimeoutError) and self.deadline is not None and self.deadline.expired()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self.deadline is not None and not self.deadline.expired():
+                self.deadline.reschedule(None)
             self.status = message["status"]
             head = [
                 *message.get("headers", ()),
                 (b"x-request-id", self._ids.request_id.encode()),
                 (b"traceparent", self._ids.traceparent.encode()),
-                *_ALWAYS,
+                *ALWAYS,
+                *self._also,
                 *self.quota,
             ]
             if not any(name == b"cache-control" for name, _ in head):
-                head.append(_UNLESS_SAID)
+                head.append(UNLESS_SAID)
             message["headers"] = head
+        elif self._bodiless and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         await self._send(message)
+
+
+def _too_late(runtime: Runtime) -> Response:
+    metrics.timed_out.labels("request").inc()
+    seconds = runtime.settings.request_timeout
+    return problems.answer_to(
+        Unavailable(
+            f"there was no answer within {seconds:g} s; what was begun may still happen, so repeat it unchanged"
+        )
+    )
+
+
+def _also(settings: Settings, sent: Mapping[bytes, bytes]) -> Headers:
+    """What answers have on top of that in some installations."""
+    said = cors.said_of(settings.allowed_origins, sent)
+    return (*said, HTTPS_ONLY) if settings.is_https_only else said
 
 
 async def _count(runtime: Runtime, scope: Scope, answer: _Answer) -> None:
@@ -158,6 +205,7 @@ class _Body:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
+            metrics.timed_out.labels("body").inc()
             raise HTTPException(
                 408, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", {"Connection": "close"}
             ) from None
@@ -189,20 +237,33 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _record(scope: Scope, status: int, seconds: float) -> None:
+def _record(asked: str, scope: Scope, status: int, seconds: float) -> None:
     """One log line and the numbers. Labels are taken from what exists, so that callers cannot make up new ones."""
     found = scope.get("route")
     route = getattr(found, "path", None) or ("static" if scope.get("root_path") else "none")
-    method = scope["method"] if scope["method"] in _METHODS else "other"
+    method = asked if asked in _METHODS else "other"
     counter, histogram = _series(method, route, status)
     counter.inc()
     histogram.observe(seconds)
-    path = scope["path"]
+    # By its route: a path is the caller's own words, and whatever an order's answer needs of it is bound as `order_id`.
     logs.write(
-        "DEBUG" if path.startswith(_QUIET) else "INFO",
-        f"{method} {path} {status}",
+        "INFO" if not route.startswith(_QUIET) or _is_news(route, status) else "DEBUG",
+        f"{method} {route} {status}",
         {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )
+    tracing.ended(method, status, route)
+
+
+_told: dict[str, tuple[int, float]] = {}
+
+
+def _is_news(route: str, status: int) -> bool:
+    """Whether what is asked every second is to be told: when its answer changes, and once in QUIET_S besides."""
+    before, at = _told.get(route, (0, 0.0))
+    is_news = before != status or time.monotonic() >= at + QUIET_S
+    if is_news:
+        _told[route] = status, time.monotonic()
+    return is_news
 
 
 @lru_cache(maxsize=1024)

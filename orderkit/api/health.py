@@ -6,19 +6,24 @@ import asyncio
 import hmac
 from typing import Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from loguru import logger
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from orderkit import migrating
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, Runtime, anyone
-from orderkit.errors import ConfigurationError, Unauthenticated
+from orderkit.doctor.queue import require_store
+from orderkit.errors import ConfigurationError, Unauthenticated, Unavailable
 from orderkit.observability import metrics
+from orderkit.system.numbers import Numbers
 
 READY_WITHIN_S = 2.0
+FAILING = 5
+"""So many calls in a row that the provider did not answer are no accident; the breaker opens only after more."""
 
 router = APIRouter(tags=["health"])
 
@@ -28,10 +33,15 @@ class Live(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`checks` names what is needed and how it is: `ok`, or what is wrong."""
+    """`checks` names what is needed and how it is: `ok`, or what is wrong.
 
-    status: Literal["ok", "unavailable"]
-    checks: dict[str, str]
+    `degraded` is ready: without the payment provider orders are taken, and paid as soon as it answers.
+    """
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, str] = Field(
+        examples=[{"database": "ok", "schema": "ok", "queue": "ok", "process": "ok", "provider": "ok"}]
+    )
 
 
 @router.get("/health/live")
@@ -46,25 +56,57 @@ async def live() -> Live:
 @router.get("/health/readiness", include_in_schema=False)
 @anyone
 async def ready(app: Running, response: Response) -> Readiness:
-    """Requests can be served: the database answers and is migrated, and the process is not about to stop."""
-    checks = {"database": await _database(app), "process": "stopping" if app.draining else "ok"}
-    if all(state == "ok" for state in checks.values()):
-        return Readiness(status="ok", checks=checks)
-    response.status_code = 503
-    return Readiness(status="unavailable", checks=checks)
+    """Requests can be served: the database answers and is migrated, so does the task queue, and the process is not about to stop.
+
+    Of the payment provider it is told how its last calls went; it is not called for this.
+    """
+    (database, schema), queue = await asyncio.gather(_database(app), _queue(app))
+    needed = {
+        "database": database,
+        "schema": schema,
+        "queue": queue,
+        "process": "stopping" if app.draining else "ok",
+    }
+    checks = needed | {"provider": _provider(app)}
+    if any(state != "ok" for state in needed.values()):
+        response.status_code = 503
+        return Readiness(status="unavailable", checks=checks)
+    return Readiness(status="ok" if checks["provider"] == "ok" else "degraded", checks=checks)
 
 
-async def _database(app: Runtime) -> str:
+async def _database(app: Runtime) -> tuple[str, str]:
+    """How the database is, and its schema."""
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             await run_in_threadpool(migrating.require_current, app.database)
     except TimeoutError:
-        return f"does not answer within {READY_WITHIN_S:.0f} s"
+        return f"does not answer within {READY_WITHIN_S:.0f} s", "not known"
     except ConfigurationError:
-        return "is not migrated"
+        return "ok", "is not migrated"
     except SQLAlchemyError as error:
         logger.warning("not ready: {}", type(error).__name__)
+        return "does not answer", "not known"
+    return "ok", "ok"
+
+
+async def _queue(app: Runtime) -> str:
+    try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            await run_in_threadpool(require_store, app.settings, READY_WITHIN_S)
+    except TimeoutError:
+        return f"does not answer within {READY_WITHIN_S:.0f} s"
+    except Unavailable as error:
+        logger.warning("not ready: {}", error.detail)
         return "does not answer"
+    return "ok"
+
+
+def _provider(app: Runtime) -> str:
+    """What this process has learnt of the payment provider by its calls; each process learns for itself."""
+    if app.breaker.state != "closed":
+        return "does not answer; left alone for now, and payments are settled later"
+    if app.breaker.failures >= FAILING:
+        return f"did not answer its last {app.breaker.failures} calls"
     return "ok"
 
 
@@ -81,4 +123,6 @@ async def scrape(app: Running, request: Request) -> Response:
         sent = request.headers.get("authorization", "").encode()
         if not hmac.compare_digest(sent, f"Bearer {wanted.get_secret_value()}".encode()):
             raise Unauthenticated("the metrics need their own token; send it as Authorization: Bearer …")
-    return Response(await run_in_threadpool(metrics.exposition), media_type=metrics.MEDIA_TYPE)
+    # Threads of their own: others may all wait for a database that does not answer, which is when these numbers are wanted.
+    found = await to_thread.run_sync(metrics.exposition, "api", Numbers(app.system), limiter=app.scrapes)
+    return Response(found, media_type=metrics.MEDIA_TYPE)

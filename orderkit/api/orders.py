@@ -14,14 +14,14 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection
 
-from orderkit import idempotency
+from orderkit import db, idempotency
 from orderkit.api import answers, json_body, order_filters, pagination, problems
 from orderkit.api.dependencies import Running, principal, requires, runtime
 from orderkit.auth import accounts
 from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.auth.sessions import Holder
-from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound
+from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound, OrderkitError
 from orderkit.idempotency import Replay
 from orderkit.ids import new_id
 from orderkit.money import MAX_AMOUNT, is_currency
@@ -165,12 +165,13 @@ async def place_order(
             note=wanted.note,
             metadata=wanted.metadata,
             request_id=request_id,
+            traceparent=context.traceparent(),
             answer_at_once=answer if asynchronously else None,
         ),
         answer,
     )
     if not given.replayed:
-        metrics.orders.labels(outcome={201: "paid", 202: "pending", 402: "declined"}[given.answer.status]).inc()
+        metrics.orders.labels(metrics.PLACED[given.answer.status]).inc()
     return _sent(given, asynchronously and not given.replayed)
 
 
@@ -179,7 +180,15 @@ class _Direct(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handle(request: Request) -> Response:
-            return await place_order(request, await principal(request), await runtime(request))
+            who, app = await principal(request), await runtime(request)
+            try:
+                return await place_order(request, who, app)
+            except OrderkitError as error:
+                metrics.order_refused(error.code)
+                raise
+            except db.UNREACHABLE:
+                metrics.order_refused("unavailable")
+                raise
 
         return handle
 
@@ -232,6 +241,7 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
         media_type = "application/json"
         headers["ETag"] = f'"{json.loads(given.answer.body)["version"]}"'
     if given.replayed:
+        metrics.idempotency.labels("replayed").inc()
         headers["Idempotent-Replayed"] = "true"
     if preference_applied:
         headers["Preference-Applied"] = "respond-async"

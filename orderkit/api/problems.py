@@ -6,7 +6,7 @@ Every error leaves as `application/problem+json` (RFC 9457). `type` is a page of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
@@ -28,7 +28,7 @@ from orderkit.errors import (
     Unauthenticated,
     Unavailable,
 )
-from orderkit.observability import context
+from orderkit.observability import context, metrics
 
 MEDIA_TYPE = "application/problem+json"
 MAX_POINTERS = 20
@@ -44,6 +44,12 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "request_malformed": Kind(
+        400,
+        "Malformed request",
+        "What came is not HTTP as RFC 9112 has it. The connection is closed.",
+        "Look at what sends it, and at what stands between.",
+    ),
     "body_malformed": Kind(
         400,
         "Malformed body",
@@ -108,7 +114,7 @@ KINDS: dict[str, Kind] = {
     "request_timeout": Kind(
         408,
         "The request took too long to arrive",
-        "The body did not arrive in time. Nothing was done.",
+        "Its head or its body did not arrive in time. Nothing was done.",
         "Send the request again.",
     ),
     "conflict": Kind(
@@ -189,6 +195,12 @@ KINDS: dict[str, Kind] = {
         "More was asked, or a login failed more often, than is allowed within the time. Nothing was done.",
         "Repeat the request after the seconds in Retry-After.",
     ),
+    "head_too_large": Kind(
+        431,
+        "Head too large",
+        "Request line and headers are larger than 32 KB together. Nothing was done.",
+        "Send fewer or shorter headers; what is long belongs into the body.",
+    ),
     "internal_error": Kind(
         500,
         "Internal error",
@@ -212,13 +224,26 @@ KINDS: dict[str, Kind] = {
 UNCOUNTED = ("/health/", "/metrics", "/problems/")
 """Paths that count against nobody's limit: whoever watches asks all the time, and whoever is refused may ask why."""
 
+UNSHED = ("/health/", "/metrics")
+"""Paths that are answered however much is under way."""
+
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
-OF_THE_EDGE = {405: "method_not_allowed", 408: "request_timeout", 500: "internal_error"}
+OF_THE_EDGE = {
+    400: "request_malformed",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    431: "head_too_large",
+    500: "internal_error",
+}
 """Codes that no domain raises, because they are about HTTP itself."""
 
-_BY_STATUS = {400: "body_malformed", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 413: "body_too_large"}
-_BY_STATUS |= {
+_BY_STATUS = OF_THE_EDGE | {
+    400: "body_malformed",  # what a route calls malformed is a body
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    413: "body_too_large",
     409: "conflict",
     412: "precondition_failed",
     415: "unsupported_media_type",
@@ -226,7 +251,7 @@ _BY_STATUS |= {
     428: "precondition_required",
     429: "rate_limited",
     503: "unavailable",
-} | OF_THE_EDGE
+}
 
 
 class Place(BaseModel):
@@ -262,10 +287,10 @@ class Explanation(BaseModel):
 
 def document(error: OrderkitError, request_id: str) -> dict[str, Any]:
     """The members of the problem document of `error`."""
-    return _document(error.code, error.detail, request_id, pointers=error.pointers, facts=error.facts)
+    return members(error.code, error.detail, request_id, pointers=error.pointers, facts=error.facts)
 
 
-def _document(
+def members(
     code: str,
     detail: str,
     request_id: str,
@@ -273,8 +298,9 @@ def _document(
     pointers: list[tuple[str, str]] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """The members of a problem document. `facts` are further ones."""
     kind = KINDS[code]
-    members: dict[str, Any] = {
+    told: dict[str, Any] = {
         "type": f"/problems/{code}",
         "title": kind.title,
         "status": kind.status,
@@ -283,22 +309,34 @@ def _document(
         "request_id": request_id,
     }
     if kind.status == 422:
-        members["errors"] = [{"pointer": where, "detail": what} for where, what in pointers or []]
-    return members | dict(facts or {})
+        told["errors"] = [{"pointer": where, "detail": what} for where, what in pointers or []]
+    return told | dict(facts or {})
+
+
+def around_the_id(code: str, detail: str) -> tuple[bytes, bytes]:
+    """A problem document in two parts, between which belongs the request id: for answers that are made beforehand."""
+    head, _, tail = json.dumps(members(code, detail, "\0"), separators=(",", ":")).partition("\\u0000")
+    return head.encode(), tail.encode()
 
 
 def answer(code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that failed with one of the codes of KINDS."""
-    return _sent(_document(code, detail, context.request_id()), headers)
+    return _sent(members(code, detail, context.request_id()), headers)
 
 
-def answer_to(error: OrderkitError) -> Response:
-    """The answer to a request that failed with `error`."""
+def headers_of(error: OrderkitError) -> dict[str, str]:
+    """The headers that go with the answer to `error`, besides those of every problem document."""
     headers = dict(error.headers)
     if isinstance(error, Unauthenticated):
         headers.setdefault("WWW-Authenticate", "Bearer")
     if isinstance(error, Unavailable):
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    return headers
+
+
+def answer_to(error: OrderkitError) -> Response:
+    """The answer to a request that failed with `error`."""
+    headers = headers_of(error)
     if isinstance(error, ConfigurationError):
         logger.error("not configured: {}", error.detail)
         return answer(error.code, "this installation is not set up for that", headers=headers)
@@ -306,6 +344,8 @@ def answer_to(error: OrderkitError) -> Response:
 
 
 def _sent(members: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
+    metrics.problem(members["code"])
+    context.bind(code=members["code"])
     # "replace": a detail may quote what a caller sent, and no error may fail for that.
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return Response(content, members["status"], headers, MEDIA_TYPE)
@@ -353,6 +393,8 @@ def _methods(request: Request) -> set[str]:
         pattern = getattr(route, "path_regex", None)
         if pattern is not None and route.methods and pattern.match(request.scope["path"]):
             methods |= route.methods
+    if "GET" in methods:
+        methods.add("HEAD")  # the edge answers it as GET
     return methods or {"GET", "HEAD"}  # files, which are mounted
 
 
@@ -391,8 +433,8 @@ def describe(openapi: dict[str, Any]) -> None:
     names = {"HTTPValidationError", Problem.__name__}
     for path, operations in openapi["paths"].items():
         for operation in operations.values():
-            if not path.startswith(UNCOUNTED):  # any other may be one too many
-                operation["responses"].setdefault("429", {"content": {"application/json": {"schema": _REFERENCE}}})
+            for status in _of_the_edge(path, operation):
+                operation["responses"].setdefault(status, {"content": {"application/json": {"schema": _REFERENCE}}})
             for status, response in operation["responses"].items():
                 schema = response.get("content", {}).get("application/json", {}).get("schema", {})
                 if schema.get("$ref", "").rsplit("/", 1)[-1] in names:
@@ -400,6 +442,16 @@ def describe(openapi: dict[str, Any]) -> None:
                     response["description"] = _codes(int(status))
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+
+
+def _of_the_edge(path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    """The statuses that an operation may answer with before its route is asked."""
+    if "requestBody" in operation:
+        yield "408"
+    if not path.startswith(UNCOUNTED):
+        yield "429"  # any may be one too many
+    if not path.startswith(UNSHED):
+        yield "503"  # nor may there be time for it
 
 
 router = APIRouter(prefix="/problems", tags=["errors"])

@@ -20,7 +20,7 @@ from orderkit.auth.callers import Caller
 from orderkit.errors import NotFound
 from orderkit.ids import new_id
 from orderkit.money import MAX_AMOUNT
-from orderkit.observability import context
+from orderkit.observability import context, metrics
 from orderkit.orders import refund_reading, refund_requests
 from orderkit.orders.refund_lines import AskedLine
 from orderkit.orders.refund_requests import RequestRefund
@@ -151,6 +151,7 @@ def refund_order(
     refund_id = json.loads(given.answer.body)["id"]
     headers = {"Location": refund_requests.location(order_id, refund_id)}
     if given.replayed:
+        metrics.idempotency.labels("replayed").inc()
         headers["Idempotent-Replayed"] = "true"
     return Response(given.answer.body, given.answer.status, headers, "application/json")
 

@@ -21,7 +21,8 @@ from orderkit.auth import accounts, audit_log, passwords, sessions
 from orderkit.auth.callers import Caller
 from orderkit.auth.models import User
 from orderkit.auth.sessions import Granted
-from orderkit.errors import NotFound, Unauthenticated, Unavailable
+from orderkit.errors import NotFound, RateLimited, Unauthenticated, Unavailable
+from orderkit.observability import metrics
 
 router = APIRouter(tags=["accounts"], route_class=StrictRoute)
 
@@ -62,11 +63,12 @@ def _answer(app: Runtime, granted: Granted) -> TokenAnswer:
 @anyone
 async def log_in(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], app: Running) -> TokenAnswer:
     """Begins a session, for an e-mail address (`username`) and a password."""
-    async with app.throttle.login(accounts.spelling(form.username), address(request)) as attempt:
-        user = await run_in_threadpool(accounts.sought, app.database, form.username)
-        if not await app.hashing.run(accounts.is_theirs, user, form.password) or user is None:
-            raise Unauthenticated("the e-mail address and the password do not match")
-        attempt.succeeded()
+    try:
+        user = await _whose(form, app, address(request))
+    except (RateLimited, Unauthenticated) as error:
+        metrics.logins.labels("throttled" if isinstance(error, RateLimited) else "failed").inc()
+        raise
+    metrics.logins.labels("succeeded").inc()
     await _keep_hash_up_to_date(app, user, form.password)
     granted = await run_in_threadpool(
         sessions.start,
@@ -77,6 +79,16 @@ async def log_in(request: Request, form: Annotated[OAuth2PasswordRequestForm, De
         address=address(request),
     )
     return _answer(app, granted)
+
+
+async def _whose(form: OAuth2PasswordRequestForm, app: Runtime, client: str) -> User:
+    """Whose e-mail address and password these are. Raises Unauthenticated, and RateLimited before any is looked at."""
+    async with app.throttle.login(accounts.spelling(form.username), client) as attempt:
+        user = await run_in_threadpool(accounts.sought, app.database, form.username)
+        if not await app.hashing.run(accounts.is_theirs, user, form.password) or user is None:
+            raise Unauthenticated("the e-mail address and the password do not match")
+        attempt.succeeded()
+    return user
 
 
 async def _keep_hash_up_to_date(app: Runtime, user: User, password: str) -> None:

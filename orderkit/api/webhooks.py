@@ -13,12 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from orderkit import batches, webhook_signatures
 from orderkit.api import json_body, problems
-from orderkit.api.dependencies import Running, anyone
+from orderkit.api.dependencies import Running, Runtime, anyone
 from orderkit.clock import now
+from orderkit.errors import SignatureInvalid
 from orderkit.events import receipts
 from orderkit.fulfillment import delivery
 from orderkit.fulfillment.delivery import Outcome
-from orderkit.observability import context
+from orderkit.observability import context, metrics
 from orderkit.webhook_signatures import ID, SIGNATURE, TIMESTAMP
 
 DELIVERED = "shipment.delivered"
@@ -40,7 +41,7 @@ class Shipment(_Callback):
     key: UUID = Field(description="The key that the shipment was booked under.")
 
 
-class Delivered(_Callback):
+class Delivered(Callback):
     timestamp: AwareDatetime = Field(description="When it was delivered.")
     data: Shipment
 
@@ -67,7 +68,7 @@ _HEADERS = [
 @router.post(
     "/carrier",
     responses=problems.responses(400, 413, 415, 422, 503),
-    openapi_extra={"parameters": _HEADERS},
+    openapi_extra=json_body.documented(Delivered) | {"parameters": _HEADERS},
 )
 @anyone
 async def carrier_callback(request: Request, app: Running) -> Taken:
@@ -76,7 +77,17 @@ async def carrier_callback(request: Request, app: Running) -> Taken:
     The body is `{"type": "shipment.delivered", "timestamp": "…", "data": {"key": "…"}}`. Other types are taken and ignored. So is
     a shipment that is not known: a key is known before the carrier hears it, so that sending it again would not help.
     """
-    message_id = await _verified(request, app)
+    try:
+        message_id = await _verified(request, app)
+    except SignatureInvalid:
+        metrics.webhooks.labels("refused").inc()
+        raise
+    taken = await _taken(request, app, message_id)
+    metrics.webhooks.labels(taken.outcome).inc()
+    return taken
+
+
+async def _taken(request: Request, app: Runtime, message_id: str) -> Taken:
     body: Any = await json_body.read(request)
     raw = await request.body()
     try:

@@ -8,6 +8,7 @@ Message-ID. Rows hold addresses and are forgotten a day after they are done.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.mail import Mailer, NotSent
+from orderkit.observability import tracing
 from orderkit.settings import Settings
 
 PER_ADDRESS = 3
@@ -170,6 +172,10 @@ class Mails:
         found = await self._transact(partial(claim, mail_id=mail_id))
         if found is None:
             return
+        with tracing.span("mail.send", None, mail_id=found.id):
+            await self._write(found)
+
+    async def _write(self, found: Claim) -> None:
         try:
             message = written(self._settings, found)
         except ValueError as error:  # an address from an import, say, that no mail can have
@@ -179,11 +185,15 @@ class Mails:
             until = now() + timedelta(seconds=wait_s)
             await self._transact(partial(postpone, claim=found, until=until))
             return
-        await self._end(found, await self._deliver(message))
+        started = time.monotonic()
+        failure = await self._deliver(message)
+        await self._end(found, failure, ms=round((time.monotonic() - started) * 1000))
 
-    async def _end(self, found: Claim, failure: NotSent | None) -> None:
+    async def _end(self, found: Claim, failure: NotSent | None, *, ms: int = 0) -> None:
         outcome = await self._transact(partial(finish, claim=found, failure=failure))
-        told = logger.bind(mail_id=str(found.id), kind=found.purpose.value, attempt=found.attempt)
+        told = logger.bind(
+            provider="mail", operation=found.purpose.value, attempt=found.attempt, outcome=outcome, ms=ms
+        )
         if failure is None:
             told.info("mail {}", outcome)
         else:

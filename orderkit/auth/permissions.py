@@ -23,6 +23,7 @@ PERMISSIONS: dict[str, str] = {
     "orders:refund": "Give money back.",
     "orders:write": "Change and cancel everyone's orders.",
     "roles:manage": "See the roles, and say what each may do.",
+    "system:read": "See how the installation is: what waits, for how long, and which versions run.",
     "users:manage": "Find, ban and delete users, and give them roles.",
 }
 

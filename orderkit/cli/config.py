@@ -77,18 +77,13 @@ def check() -> None:
 
 def _notes(settings: Settings) -> Iterator[str]:
     """What production can do without, and seldom should."""
-    if settings.env != "production":
-        return
-    if settings.mail_url is None:
+    from orderkit.doctor import production
+
+    if settings.env == "production" and settings.mail_url is None:
         yield "ORDERKIT_MAIL_URL is unset: mails, reset links among them, become files in ORDERKIT_HOME/outbox"
     if settings.links_lead_nowhere:
         yield f"ORDERKIT_PUBLIC_URL is {settings.public_url}: links in mails lead there"
-    if settings.resolved_database_url.startswith("sqlite"):
-        yield "the database is SQLite: one machine, one writer at a time"
-    if settings.redis_url is None:
-        yield "ORDERKIT_REDIS_URL is unset: each process counts failed logins and requests for itself"
-    if settings.metrics_token is None:
-        yield "ORDERKIT_METRICS_TOKEN is unset: /metrics is open to whoever reaches it"
+    yield from (told for told, _remedy in production.notes(settings))
 
 
 @app.command(epilog="Example: orderkit config env-example -o .env.example")

@@ -10,25 +10,39 @@ import typer
 app = typer.Typer()
 
 
-@app.command(epilog="Example: orderkit openapi -o openapi.json")
+@app.command(epilog="Example: orderkit openapi -o openapi.json · orderkit openapi --errors -o docs/errors.md")
 def openapi(
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Print instead, as Markdown, what each problem code means and what to do.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of to stdout.")] = None,
 ) -> None:
     """Print the OpenAPI document of the HTTP API.
 
     Needs no database.
     """
+    from orderkit.errors import Invalid
+
+    text = _errors() if errors else _document()
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"cannot write {output}: {error.strerror}") from None
+
+
+def _document() -> str:
     import json
 
     from orderkit.app import create_app
-    from orderkit.errors import Invalid
     from orderkit.settings import load_settings
 
-    document = json.dumps(create_app(load_settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
-    if output is None:
-        typer.echo(document, nl=False)
-        return
-    try:
-        output.write_text(document, encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"cannot write {output}: {error.strerror}") from None
+    return json.dumps(create_app(load_settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _errors() -> str:
+    from orderkit.cli import errors_page
+
+    return errors_page.text()

@@ -36,11 +36,11 @@ def serve(
 
     from orderkit import serving
     from orderkit.migrating import require_current
-    from orderkit.observability import logs
+    from orderkit.observability import starting
     from orderkit.settings import load_settings
 
     settings = load_settings()
-    logs.configure(settings)
+    starting.start(settings, "api")
     with opened_database(settings) as database:
         require_current(database)
     with serving.listen(host, port) as listener:
@@ -57,13 +57,15 @@ def serve(
 def _serve(listener: socket.socket) -> None:
     """One process of the API, until it is told to stop. Reads the settings anew: it may be a process of its own."""
     from orderkit import serving
+    from orderkit.api import connections
     from orderkit.app import create_app
-    from orderkit.observability import logs
+    from orderkit.observability import starting
     from orderkit.settings import load_settings
 
     settings = load_settings()
-    logs.configure(settings)
+    starting.start(settings, "api")
     api = create_app(settings)
+    door = connections.Door(connections.limits(settings.max_in_flight), https_only=settings.is_https_only)
 
     def drain() -> None:
         api.state.runtime.draining = True
@@ -77,6 +79,7 @@ def _serve(listener: socket.socket) -> None:
         on_drain=drain,
         linger_s=LINGER_S,
         trusted_proxies=settings.trusted_proxies,
+        options={"http": door.connection, "ws": "none"},
     )
 
 

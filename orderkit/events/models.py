@@ -19,7 +19,8 @@ _OF_PRODUCTS = text("sent_at IS NULL AND order_id IS NULL")
 
 class OutboxEvent(Table, table=True):
     """One event of an order. `sequence` is the order's version, taken under the order's lock, so that an event that can
-    be seen has no predecessor that cannot. An event of a product has neither, and no order among its like."""
+    be seen has no predecessor that cannot. An event of a product has neither, and no order among its like. `traceparent` is
+    the trace of whoever made it."""
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -35,6 +36,7 @@ class OutboxEvent(Table, table=True):
     sequence: int | None = Field(default=None, sa_type=Integer)
     type: str = Field(sa_type=Text)
     payload: dict[str, Any] = Field(sa_type=Json)
+    traceparent: str | None = Field(default=None, sa_type=Text)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

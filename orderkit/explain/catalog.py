@@ -5,11 +5,18 @@ from __future__ import annotations
 import difflib
 
 from orderkit.errors import Invalid
-from orderkit.explain import of_accounts, of_orders, of_reports, of_worker
+from orderkit.explain import of_accounts, of_orders, of_reports, of_system, of_worker
 from orderkit.explain.query import Query
 
 CATALOG: dict[str, Query] = {
-    query.name: query for query in (*of_orders.QUERIES, *of_accounts.QUERIES, *of_worker.QUERIES, *of_reports.QUERIES)
+    query.name: query
+    for query in (
+        *of_orders.QUERIES,
+        *of_accounts.QUERIES,
+        *of_worker.QUERIES,
+        *of_reports.QUERIES,
+        *of_system.QUERIES,
+    )
 }
 
 

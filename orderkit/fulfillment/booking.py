@@ -70,13 +70,14 @@ async def _made(
             result = await call
     except TimeoutError:
         result = Failed("timed out")
-    ms = round((time.monotonic() - started) * 1000)
+    seconds = time.monotonic() - started
+    ms = round(seconds * 1000)
     if isinstance(result, Failed) and not result.answered:
         breaker.failed()
     else:
         breaker.succeeded()
     outcome, detail = told(result)
-    metrics.provider_calls.labels(provider, operation, outcome).inc()
+    metrics.call_made(provider, operation, outcome, seconds, attempt=attempt)
     logger.bind(
         provider=provider, operation=operation, key=str(key), attempt=attempt, outcome=outcome, detail=detail, ms=ms
     ).log("WARNING" if isinstance(result, Failed) else "INFO", "{} {}: {}", provider, operation, outcome)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from orderkit.clock import now
 from orderkit.fulfillment import changes
 from orderkit.fulfillment.models import Fulfillment, FulfillmentStatus
+from orderkit.observability import context
 from orderkit.orders import changes as order_changes
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.orders.states import OrderStatus
@@ -48,8 +49,10 @@ def report(
         logger.bind(fulfillment_id=str(fulfillment_id)).warning("a delivery was reported of a parcel that is not ours")
         return Outcome.UNKNOWN
     order, row = locked
+    context.bind(order_id=order.id)  # nobody's request but the carrier's: this is where it is known whose parcel it is
     outcome = _take(connection, order, row, delivered_at, request_id)
-    logger.bind(order_id=str(order.id), fulfillment_id=str(row.id), status=order.status).info("a delivery, {}", outcome)
+    told = logger.bind(order_id=str(order.id), fulfillment_id=str(row.id), status=order.status)
+    told.info("a delivery, {}", outcome)
     return outcome
 
 

@@ -21,6 +21,7 @@ from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.fulfillment import booking, recalling, shipping
 from orderkit.fulfillment.carriers import Carrier
+from orderkit.observability import tracing
 from orderkit.settings import Settings
 
 Out = TypeVar("Out")
@@ -41,10 +42,16 @@ class Dispatch:
         claim = await self._transact(partial(shipping.claim, fulfillment_id=fulfillment_id, settings=settings))
         if claim is None:
             return
+        facts = {"order_id": claim.order_id, "fulfillment_id": claim.fulfillment_id}
+        with tracing.span("fulfillment.ship", claim.traceparent, **facts):
+            await self._ship(claim)
+
+    async def _ship(self, claim: shipping.Claim) -> None:
         if wait_s := self._breaker.acquire():
             until = now() + timedelta(seconds=wait_s)
             await self._transact(partial(shipping.postpone, claim=claim, until=until))
             return
+        settings = self._settings
         result, ms = await booking.book(
             self._carrier,
             self._breaker,
@@ -59,20 +66,22 @@ class Dispatch:
         status = await self._transact(
             partial(shipping.finish, claim=claim, result=result, duration_ms=ms, settings=settings)
         )
-        logger.bind(
-            order_id=str(claim.order_id),
-            fulfillment_id=str(claim.fulfillment_id),
-            attempt=claim.attempts + 1,
-            outcome=booking.told(result)[0],
-            status=status or "stale",
-        ).info("fulfillment {}", status or "stale: another worker has it")
+        logger.bind(attempt=claim.attempts + 1, outcome=booking.told(result)[0], status=status or "stale").info(
+            "fulfillment {}", status or "stale: another worker has it"
+        )
 
     async def recall(self, fulfillment_id: UUID) -> None:
         """Tells the carrier to forget the parcel of a fulfillment that was stopped, if that is due."""
-        settings = self._settings
-        recall = await self._transact(partial(recalling.claim, fulfillment_id=fulfillment_id, settings=settings))
+        claim = partial(recalling.claim, fulfillment_id=fulfillment_id, settings=self._settings)
+        recall = await self._transact(claim)
         if recall is None:
             return
+        facts = {"order_id": recall.order_id, "fulfillment_id": recall.fulfillment_id}
+        with tracing.span("fulfillment.recall", recall.traceparent, **facts):
+            await self._recall(recall)
+
+    async def _recall(self, recall: recalling.Recall) -> None:
+        settings = self._settings
         if wait_s := self._breaker.acquire():
             until = now() + timedelta(seconds=wait_s)
             await self._transact(partial(recalling.postpone, recall=recall, until=until))
@@ -83,11 +92,7 @@ class Dispatch:
         done = await self._transact(
             partial(recalling.finish, recall=recall, result=result, duration_ms=ms, settings=settings)
         )
-        logger.bind(
-            order_id=str(recall.order_id),
-            fulfillment_id=str(recall.fulfillment_id),
-            outcome=booking.told(result)[0],
-        ).info("recall {}", "confirmed" if done else "not confirmed")
+        logger.bind(outcome=booking.told(result)[0]).info("recall {}", "confirmed" if done else "not confirmed")
 
     async def _transact(self, act: Callable[[Connection], Out]) -> Out:
         return await asyncio.to_thread(alone, self._database, act)

@@ -20,10 +20,12 @@ from orderkit.clock import now
 from orderkit.fulfillment import booking, changes
 from orderkit.fulfillment.carriers import Booked, BookResult, Recalled, RecallResult
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentStatus
+from orderkit.orders.models import Order
 from orderkit.rows import any_of, update_rows
 from orderkit.settings import Settings
 
 _fulfillments = Fulfillment.__table__  # type: ignore[attr-defined]
+_orders = Order.__table__  # type: ignore[attr-defined]
 
 STOPPED = (FulfillmentStatus.CANCELLED, FulfillmentStatus.DISCARDED)
 STOPPABLE = (FulfillmentStatus.QUEUED, FulfillmentStatus.RUNNING, FulfillmentStatus.RETRYING, FulfillmentStatus.DEAD)
@@ -38,6 +40,7 @@ class Recall:
     token: int
     stopped_at: datetime
     claimed_at: datetime
+    traceparent: str | None
 
 
 def stop_orders(connection: Connection, order_ids: Sequence[UUID], *, at: datetime) -> None:
@@ -95,14 +98,17 @@ def landed(connection: Connection, row: Any, result: BookResult, *, token: int, 
 def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -> Recall | None:
     """The recall of a fulfillment, if it is due, kept from others for a lease; raises the fencing token."""
     at = now()
-    due = select(_fulfillments).where(_fulfillments.c.id == fulfillment_id, _fulfillments.c.recall_at <= at)
-    locked = due.with_for_update(key_share=True).execution_options(query="fulfillments.claim_recall")
+    of_order = select(_orders.c.traceparent).where(_orders.c.id == _fulfillments.c.order_id).scalar_subquery()
+    due = select(_fulfillments, of_order.label("traceparent")).where(
+        _fulfillments.c.id == fulfillment_id, _fulfillments.c.recall_at <= at
+    )
+    locked = due.with_for_update(key_share=True, of=_fulfillments).execution_options(query="fulfillments.claim_recall")
     row = connection.execute(locked).first()
     if row is None:
         return None
     lease_until = at + timedelta(seconds=settings.lease)
     changes.update(connection, row, recall_at=lease_until, token=row.token + 1)
-    return Recall(row.id, row.order_id, row.token + 1, row.updated_at, at)
+    return Recall(row.id, row.order_id, row.token + 1, row.updated_at, at, row.traceparent)
 
 
 def postpone(connection: Connection, recall: Recall, until: datetime) -> None:

@@ -42,6 +42,7 @@ class Claim:
     amount: int
     currency: str
     claimed_at: datetime
+    traceparent: str | None
 
 
 def enqueue(connection: Connection, order_ids: Sequence[UUID], *, at: datetime) -> None:
@@ -95,7 +96,17 @@ def claim(connection: Connection, fulfillment_id: UUID, *, settings: Settings) -
 
 
 def _claim(order: OrderSnapshot, fulfillment_id: UUID, token: int, attempts: int, at: datetime) -> Claim:
-    return Claim(fulfillment_id, order.id, token, attempts, order.shipping_address, order.total, order.currency, at)
+    return Claim(
+        fulfillment_id,
+        order.id,
+        token,
+        attempts,
+        order.shipping_address,
+        order.total,
+        order.currency,
+        at,
+        order.traceparent,
+    )
 
 
 def postpone(connection: Connection, claim: Claim, until: datetime) -> None:

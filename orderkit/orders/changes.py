@@ -51,7 +51,7 @@ def apply(to: Connection | Writes, changes: Sequence[Change], *, at: datetime) -
         order = change.order
         history.append(history_row(change, order.status, order.version + 1, at))
         order.status, order.version, order.updated_at = change.to.value, order.version + 1, at
-        events.append(outbox.Event(order.id, order.version, EVENTS[change.to], _payload(change)))
+        events.append(outbox.Event(order.id, order.version, EVENTS[change.to], _payload(change), order.traceparent))
     rows = [{"id": c.order.id, "status": c.order.status, "version": c.order.version, "updated_at": at} for c in changes]
     update_rows(to, Order, rows)
     insert_rows(to, OrderHistory, history)
@@ -81,7 +81,8 @@ def edit(
         setattr(order, name, value)
     update_rows(to, Order, [{"id": order.id, **values, "version": order.version, "updated_at": at}])
     insert_rows(to, OrderHistory, [history_row(change, order.status, order.version, at)])
-    outbox.record(to, [outbox.Event(order.id, order.version, event, _payload(change) | dict(more or {}))], at=at)
+    payload = _payload(change) | dict(more or {})
+    outbox.record(to, [outbox.Event(order.id, order.version, event, payload, order.traceparent)], at=at)
 
 
 def history_row(change: Change, from_status: str | None, version: int, at: datetime) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orderkit.breaker import Breaker
-from orderkit.db import Database
+from orderkit.db import Database, is_away
 from orderkit.gatherer import Gatherer
 from orderkit.idempotency import Abandoned, Answer, Replay
+from orderkit.observability import context, tracing
 from orderkit.orders.placement import Outcome, Placement, PlaceOrder
 from orderkit.orders.settlement import Settle, Settled, Settlement
 from orderkit.orders.snapshot import OrderSnapshot
@@ -27,9 +28,11 @@ class Checkout:
         self._breaker = breaker
         self._budget_s = settings.gateway_timeout
         self._placing: Gatherer[PlaceOrder, Outcome] = Gatherer(
-            "place", Placement(database, settings).place, max_waiting=MAX_WAITING
+            "place", Placement(database, settings).place, max_waiting=MAX_WAITING, hopeless=is_away
         )
-        self._settling: Gatherer[Settle, Settled] = Gatherer("settle", Settlement(database, settings).settle)
+        self._settling: Gatherer[Settle, Settled] = Gatherer(
+            "settle", Settlement(database, settings).settle, hopeless=is_away
+        )
 
     async def order(self, request: PlaceOrder, answer: Callable[[OrderSnapshot], Answer]) -> Replay:
         """Places, charges and settles, and gives the answer that is stored for the key; `replayed` if it is not the first.
@@ -37,11 +40,14 @@ class Checkout:
         Raises OrderkitError where nothing was kept. After the placement anything may be lost without harm: the sweep
         takes the payment up when its lease ends.
         """
-        placed = await self._placing.submit(request)
+        with tracing.step("order.place"):
+            placed = await self._placing.submit(request)
+        context.bind(order_id=placed.id if isinstance(placed, OrderSnapshot) else placed.resource_id)
         if isinstance(placed, Replay):
             return placed
         if isinstance(placed, Abandoned):
-            settled = await self._settling.submit(Settle(placed.resource_id, answer=answer))
+            with tracing.step("order.settle"):
+                settled = await self._settling.submit(Settle(placed.resource_id, answer=answer))
             return _stored(settled, replayed=True)
         if request.answer_at_once is not None:
             return Replay(placed.id, request.answer_at_once(placed), replayed=False)
@@ -55,9 +61,10 @@ class Checkout:
             made=0,
             budget_s=self._budget_s,
         )
-        settled = await self._settling.submit(
-            Settle(placed.id, result, attempts, answer=answer, items=placed.items, request_id=request.request_id)
-        )
+        with tracing.step("order.settle"):
+            settled = await self._settling.submit(
+                Settle(placed.id, result, attempts, answer=answer, items=placed.items, request_id=request.request_id)
+            )
         return _stored(settled, replayed=False)
 
     def close(self) -> None:

@@ -23,6 +23,9 @@ class Order(Table, table=True):
 
     `number` is what people call it; only orders older than numbers have none. `labels` are the caller's own, text by text.
 
+    `traceparent` is the place in a trace (W3C Trace Context) of the request that placed it; what is done for the order in the
+    background goes on there.
+
     (user, idempotency key) stays unique for ever, also after the key itself has been forgotten.
     """
 
@@ -57,6 +60,7 @@ class Order(Table, table=True):
     staff_note: str | None = Field(default=None, sa_type=Text)
     labels: dict[str, str] | None = Field(default=None, sa_type=Json, sa_column_kwargs={"name": "metadata"})
     version: int = Field(default=1, sa_type=Integer)
+    traceparent: str | None = Field(default=None, sa_type=Text)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 

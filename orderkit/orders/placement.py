@@ -48,6 +48,8 @@ Outcome = OrderSnapshot | Replay | Abandoned
 class PlaceOrder:
     """A request to place an order. `order_id`, made by the caller, is also the token of its claim on the key.
 
+    `traceparent` is the request's place in its trace, where the work for the order goes on.
+
     `session_id` is whose login it came in; None for an API key's, which was asked for just before.
 
     With a `currency` all lines are priced in that, and without one each in its product's own.
@@ -67,6 +69,7 @@ class PlaceOrder:
     note: str | None = None
     metadata: dict[str, str] | None = None
     request_id: str | None = None
+    traceparent: str | None = None
     session_id: UUID | None = None
     answer_at_once: Callable[[OrderSnapshot], Answer] | None = None
 
@@ -246,6 +249,7 @@ def _pending(one: PlaceOrder, quote: pricing.Quote, number: int, at: datetime) -
         number=number,
         metadata=one.metadata,
         country=one.shipping_address.get("country") if one.shipping_address else None,
+        traceparent=one.traceparent,
         items=quote.lines,
     )
 
@@ -281,6 +285,7 @@ def write_orders(to: Connection | Writes, orders: Sequence[OrderSnapshot]) -> No
                 "staff_note": order.staff_note,
                 "metadata": order.metadata,
                 "version": order.version,
+                "traceparent": order.traceparent,
                 "created_at": order.created_at,
                 "updated_at": order.updated_at,
             }

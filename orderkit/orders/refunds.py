@@ -31,6 +31,7 @@ from orderkit.errors import Conflict, Invalid, NotFound
 from orderkit.events import types
 from orderkit.ids import new_id
 from orderkit.inventory import stock
+from orderkit.observability import context
 from orderkit.orders import changes, pricing, refund_lines, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.models import OrderHistory
@@ -62,6 +63,7 @@ class DueRefund:
     amount: int
     currency: str
     attempts: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,8 @@ def _promise(
         "actor_id": actor_id,
         "idempotency_key": idempotency_key,
         "restock": restock,
+        # Of whoever asks; a settlement that gives back what came too late may be one of many in a batch.
+        "traceparent": context.traceparent() or order.traceparent,
         "status": RefundStatus.PENDING.value,
         "attempts": 0,
         "run_at": at,
@@ -241,14 +245,16 @@ def claim(connection: Connection, refund_id: UUID, *, settings: Settings) -> Due
         return None
     lease = at + timedelta(seconds=settings.lease)
     update_rows(connection, Refund, [{"id": refund_id, "run_at": lease, "woken_at": None}])
-    return DueRefund(row.id, row.payment_id, row.order_id, row.capture, row.amount, row.currency, row.attempts)
+    return DueRefund(
+        row.id, row.payment_id, row.order_id, row.capture, row.amount, row.currency, row.attempts, row.traceparent
+    )
 
 
 def settle(
     connection: Connection, refund: DueRefund, result: RefundResult, attempts: Sequence[Attempt], *, settings: Settings
-) -> None:
+) -> RefundStatus | None:
     """Records what the provider said and draws the consequence. Refused: the promise is taken back. Unknown: asked again
-    later, under the same key.
+    later, under the same key. What this made the refund; None where it changed nothing.
 
     Locks the order before the refund, as everyone does. An answer to a refund that is settled changes nothing; but that one
     which was refused was paid all the same, as another worker heard, counts, if it fits into what is left.
@@ -258,13 +264,15 @@ def settle(
     row = connection.execute(found).one()
     at = now()
     made = attempts[-1].number if attempts else refund.attempts
+    became: RefundStatus | None = None
     late = row.status == RefundStatus.FAILED and isinstance(result, Refunded)
     if late and not _fits_still(connection, order, row, at):
         told = logger.bind(order_id=str(order.id), refund_id=str(refund.id))
         told.error("refund {} failed but the provider gave it back, and it is more than is left", refund.id)
     elif late or row.status == RefundStatus.PENDING:
-        _decide(connection, order, row, result, at, made=made, settings=settings)
+        became = _decide(connection, order, row, result, at, made=made, settings=settings)
     record_attempts(connection, [(refund.payment_id, attempt) for attempt in attempts])
+    return became
 
 
 def _fits_still(connection: Connection, order: OrderSnapshot, row: Any, at: datetime) -> bool:
@@ -296,7 +304,7 @@ def _decide(
     *,
     made: int,
     settings: Settings,
-) -> None:
+) -> RefundStatus:
     written = {
         "id": row.id,
         "status": RefundStatus.PENDING.value,
@@ -311,11 +319,12 @@ def _decide(
         written |= {"status": RefundStatus.SUCCEEDED.value, "provider_reference": result.reference}
         update_rows(connection, Refund, [written], only_if=as_read)
         _succeeded(connection, order, row, at)
-        return
+        return RefundStatus.SUCCEEDED
     if isinstance(result, RefundRefused):
         written |= {"status": RefundStatus.FAILED.value}
         _refused(connection, order, row, result.code, at)
     update_rows(connection, Refund, [written], only_if=as_read)
+    return RefundStatus(str(written["status"]))
 
 
 def _refused(connection: Connection, order: OrderSnapshot, row: Any, code: str, at: datetime) -> None:

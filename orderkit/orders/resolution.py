@@ -21,12 +21,13 @@ from orderkit.batches import alone
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.db import Database
+from orderkit.observability import metrics, tracing
 from orderkit.orders import refunds, snapshot
 from orderkit.orders.settlement import Settle, Settlement
 from orderkit.orders.states import OrderStatus
 from orderkit.payments import charging
 from orderkit.payments.gateways import Gateway, RefundRefused
-from orderkit.payments.models import UNRESOLVED, Payment
+from orderkit.payments.models import UNRESOLVED, Payment, RefundStatus
 from orderkit.rows import update_rows
 from orderkit.settings import Settings
 
@@ -46,6 +47,7 @@ class DuePayment:
     currency: str
     attempts: int
     void: bool
+    traceparent: str | None
 
 
 def claim_payment(connection: Connection, payment_id: UUID, *, settings: Settings) -> DuePayment | None:
@@ -73,6 +75,7 @@ def claim_payment(connection: Connection, payment_id: UUID, *, settings: Setting
         order.currency,
         order.payment_attempts,
         void=too_late or order.status != OrderStatus.PENDING,
+        traceparent=order.traceparent,
     )
 
 
@@ -91,6 +94,10 @@ class Resolution:
         due = await self._transact(partial(claim_payment, payment_id=payment_id, settings=self._settings))
         if due is None:
             return
+        with tracing.span("payment.resolve", due.traceparent, order_id=due.order_id, payment_id=due.id):
+            await self._resolve(due)
+
+    async def _resolve(self, due: DuePayment) -> None:
         ask = charging.void if due.void else charging.charge
         result, attempts = await ask(
             self._gateway,
@@ -106,18 +113,20 @@ class Resolution:
         if isinstance(settled, Exception):
             raise settled
         if attempts:
-            logger.bind(
-                order_id=str(due.order_id),
-                payment_id=str(due.id),
-                attempt=due.attempts + len(attempts),
-                outcome=attempts[-1].outcome,
-            ).info("payment {}, order {}", settled.order.payment_status, settled.order.status)
+            logger.bind(attempt=due.attempts + len(attempts), outcome=attempts[-1].outcome).info(
+                "payment {}, order {}", settled.order.payment_status, settled.order.status
+            )
 
     async def refund(self, refund_id: UUID) -> None:
         """Takes a refund that is due to the provider, under its own key, and records what came of it."""
         due = await self._transact(partial(refunds.claim, refund_id=refund_id, settings=self._settings))
         if due is None:
             return
+        facts = {"order_id": due.order_id, "payment_id": due.payment_id, "refund_id": due.id}
+        with tracing.span("payment.refund", due.traceparent, **facts):
+            await self._refund(due)
+
+    async def _refund(self, due: refunds.DueRefund) -> None:
         result, attempts = await charging.refund(
             self._gateway,
             self._breaker,
@@ -128,17 +137,18 @@ class Resolution:
             made=due.attempts,
             budget_s=self._settings.gateway_timeout,
         )
-        await self._transact(
+        became = await self._transact(
             partial(refunds.settle, refund=due, result=result, attempts=attempts, settings=self._settings)
         )
+        if became is not None:  # after the commit: no refund is counted twice
+            metrics.refunds.labels(became.value).inc()
+        if became == RefundStatus.SUCCEEDED:
+            metrics.money_refunded.labels(due.currency).inc(due.amount)
         if attempts:
             # Refused money is owed all the same: somebody has to look.
-            logger.bind(
-                payment_id=str(due.payment_id),
-                refund_id=str(due.id),
-                attempt=due.attempts + len(attempts),
-                outcome=attempts[-1].outcome,
-            ).log("ERROR" if isinstance(result, RefundRefused) else "INFO", "refund {}", attempts[-1].outcome)
+            logger.bind(attempt=due.attempts + len(attempts), outcome=attempts[-1].outcome).log(
+                "ERROR" if isinstance(result, RefundRefused) else "INFO", "refund {}", attempts[-1].outcome
+            )
 
     async def _transact(self, act: Callable[[Connection], Out]) -> Out:
         return await asyncio.to_thread(alone, self._database, act)

@@ -22,6 +22,7 @@ from orderkit.errors import NotFound
 from orderkit.events import types
 from orderkit.idempotency import Answer, IdempotencyKey
 from orderkit.inventory import stock
+from orderkit.observability import metrics
 from orderkit.orders import changes, pricing, refunds, snapshot
 from orderkit.orders.changes import Change
 from orderkit.orders.pricing import PricedLine
@@ -59,6 +60,8 @@ class Settled:
 
     order: OrderSnapshot
     answer: Answer | None
+    decided: str | None = None
+    """The payment's status, if it was this settling that made it so."""
 
 
 class Settlement:
@@ -70,7 +73,9 @@ class Settlement:
 
     def settle(self, members: Sequence[Settle]) -> list[Settled | Exception]:
         """One outcome for each member, in order."""
-        return in_one_transaction(self._database, members, self._settle)
+        outcomes = in_one_transaction(self._database, members, self._settle)
+        _measure(outcomes)
+        return outcomes
 
     def _settle(self, connection: Connection, members: Sequence[Settle], _rerun: bool) -> list[Settled | Exception]:
         orders = snapshot.lock(connection, [one.order_id for one in members])
@@ -100,7 +105,7 @@ class Settlement:
         if not work.refund:
             work.undo(connection, at)
         return [
-            Settled(order, answers.get(order.key))
+            Settled(order, answers.get(order.key), work.decided(order))
             if (order := orders.get(one.order_id))
             else NotFound(f"there is no order {one.order_id}")
             for one in members
@@ -162,6 +167,10 @@ class _Work:
         self.give_back: list[OrderSnapshot] = []
         self.refund: list[OrderSnapshot] = []
 
+    def decided(self, order: OrderSnapshot) -> str | None:
+        written = self.payments.get(order.id)
+        return None if written is None else str(written["status"])
+
     def fail(self, order: OrderSnapshot, one: Settle, reason: str) -> None:
         """No money came. A cancelled order stays so, and gave its stock back when it was cancelled."""
         if order.status == OrderStatus.PENDING:
@@ -190,6 +199,21 @@ class _Work:
         for order in self.give_back:
             returned.update(pricing.needs(order.lines))
         stock.give_back(connection, returned)
+
+
+def _measure(outcomes: Sequence[Settled | Exception]) -> None:
+    """Counts what was settled, after the commit: never twice. What a rerun finds done by a COMMIT that seemed lost is missed."""
+    statuses: Counter[str] = Counter()
+    captured: Counter[str] = Counter()
+    # By order, for two members may be about one.
+    for one in {one.order.id: one for one in outcomes if isinstance(one, Settled) and one.decided}.values():
+        statuses[str(one.decided)] += 1
+        if one.decided == PaymentStatus.CAPTURED:
+            captured[one.order.currency] += one.order.total
+    for status, number in statuses.items():
+        metrics.payments_settled.labels(status).inc(number)
+    for currency, amount in captured.items():
+        metrics.money_captured.labels(currency).inc(amount)
 
 
 def _tell_of_late_money(to: Connection | Writes, order: OrderSnapshot, at: datetime) -> None:

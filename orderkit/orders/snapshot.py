@@ -48,6 +48,7 @@ class OrderSnapshot:
     staff_note: str | None = None
     metadata: dict[str, str] | None = None
     country: str | None = None
+    traceparent: str | None = None
     items: tuple[PricedLine, ...] | None = None
 
     @property

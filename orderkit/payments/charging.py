@@ -161,8 +161,9 @@ async def _made(
     else:
         breaker.succeeded()
     outcome, detail = _told(result)
-    metrics.provider_calls.labels(gateway.name, operation, outcome).inc()
-    attempt = Attempt(number, operation, outcome, detail, started_at, round((time.monotonic() - started) * 1000))
+    seconds = time.monotonic() - started
+    metrics.call_made(gateway.name, operation, outcome, seconds, attempt=number)
+    attempt = Attempt(number, operation, outcome, detail, started_at, round(seconds * 1000))
     _log(gateway.name, key, attempt)
     return result, attempt
 

@@ -93,7 +93,7 @@ class Refund(Table, table=True):
     """Money on its way back. Its id is the idempotency key at the provider; an imported one never goes there.
 
     With `restock` the goods of its lines come back into stock when it has succeeded. (actor, idempotency key) stays unique
-    for ever, also after the key itself has been forgotten.
+    for ever, also after the key itself has been forgotten. `traceparent` is the trace of whoever asked for it.
     """
 
     __tablename__ = "refunds"
@@ -131,6 +131,7 @@ class Refund(Table, table=True):
     actor_id: UUID | None = Field(default=None)
     idempotency_key: str | None = Field(default=None, sa_type=Text)
     restock: bool = Field(default=False, sa_type=Boolean, sa_column_kwargs={"server_default": text("false")})
+    traceparent: str | None = Field(default=None, sa_type=Text)
     status: str = Field(default=RefundStatus.PENDING, sa_type=Text)
     provider_reference: str | None = Field(default=None, sa_type=Text)
     attempts: int = Field(default=0, sa_type=Integer)

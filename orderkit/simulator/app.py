@@ -36,6 +36,7 @@ from orderkit.simulator import carrier, deliveries, provider
 from orderkit.simulator.misbehaviour import SLOW_S, HangUp, Misbehaviour, TransportAware, hold
 from orderkit.simulator.requests import Asked, Behavior, Booking, Cancellation, Charge, Delivery, Refund, Target, Void
 from orderkit.simulator.store import Act, Store
+from orderkit.simulator.telling import Call, told
 from orderkit.simulator.verdicts import SERVER_ERROR, Verdict
 
 A = TypeVar("A", bound=Asked)
@@ -98,24 +99,29 @@ class _Simulator:
     async def charge(self, request: Request) -> Response:
         key, asked = await _read(request, Charge)
         slow = asked.method == "pm_card_slow"
-        return await self._play(request, "gateway", lambda store: provider.charge(store, key, asked), slow=slow)
+        with told(request, "gateway", "charge", key) as call:
+            return await self._play(call, "gateway", lambda store: provider.charge(store, key, asked), slow=slow)
 
     async def void(self, request: Request) -> Response:
         key, asked = await _read(request, Void)
-        return await self._play(request, "gateway", lambda store: provider.void(store, key, asked))
+        with told(request, "gateway", "void", key) as call:
+            return await self._play(call, "gateway", lambda store: provider.void(store, key, asked))
 
     async def refund(self, request: Request) -> Response:
         key, asked = await _read(request, Refund)
-        return await self._play(request, "gateway", lambda store: provider.refund(store, key, asked))
+        with told(request, "gateway", "refund", key) as call:
+            return await self._play(call, "gateway", lambda store: provider.refund(store, key, asked))
 
     async def book(self, request: Request) -> Response:
         key, asked = await _read(request, Booking)
         slow = (asked.address or {}).get("postal_code") == "SLOW"
-        return await self._play(request, "carrier", lambda store: carrier.book(store, key, asked), slow=slow)
+        with told(request, "carrier", "book", key, order_id=asked.order_id) as call:
+            return await self._play(call, "carrier", lambda store: carrier.book(store, key, asked), slow=slow)
 
     async def cancel(self, request: Request) -> Response:
         key, _ = await _read(request, Cancellation)
-        return await self._play(request, "carrier", lambda store: carrier.cancel(store, key))
+        with told(request, "carrier", "cancel", key) as call:
+            return await self._play(call, "carrier", lambda store: carrier.cancel(store, key))
 
     async def deliver(self, request: Request) -> Response:
         """Reports a delivery and answers what came back. A forged one delivers nothing."""
@@ -130,7 +136,10 @@ class _Simulator:
         delivered = await self._store.run(lambda store: deliveries.deliver(store, asked))
         if isinstance(delivered, Verdict):
             return _answer(delivered)
-        return JSONResponse(await deliveries.report(delivered, asked, key=keys[0], api=self._settings.public_url))
+        with told(request, "carrier", "deliver", delivered.key) as call:
+            reported = await deliveries.report(delivered, asked, key=keys[0], api=self._settings.public_url)
+            call.outcome = "reported"
+        return JSONResponse(reported)
 
     async def ledger(self, _request: Request) -> Response:
         return Response(await self._store.run(_ledger), media_type="application/json")
@@ -149,20 +158,24 @@ class _Simulator:
         forgotten = self._misbehaviour.forget()
         return JSONResponse({"forgotten": forgotten, "healed": await self._store.run(carrier.heal)})
 
-    async def _play(self, request: Request, target: Target, act: Act[Verdict], *, slow: bool = False) -> Response:
+    async def _play(self, call: Call, target: Target, act: Act[Verdict], *, slow: bool = False) -> Response:
         """One call to provider or carrier, as it is to go: well, badly, or without an answer."""
         mode = self._misbehaviour.take(target)
         if mode == "down":
+            call.outcome = "hung up"
             return HangUp()
         if mode == "error":
+            call.outcome = "failed"
             return _answer(SERVER_ERROR)
         if mode == "timeout_before":
-            return await hold(request, self.draining)
+            return await hold(call.request, self.draining)
         if mode == "slow" or slow:
             await asyncio.sleep(SLOW_S)
         verdict = await self._store.run(act)
         if mode == "timeout_after" or verdict.unanswered:
-            return await hold(request, self.draining)
+            call.outcome = f"{verdict.outcome}, unanswered"
+            return await hold(call.request, self.draining)
+        call.outcome = verdict.outcome
         return _answer(verdict)
 
 

@@ -17,6 +17,11 @@ class Verdict:
     body: dict[str, str]
     unanswered: bool = False
 
+    @property
+    def outcome(self) -> str:
+        """In a word."""
+        return self.body.get("status") or self.body["code"]
+
 
 SERVER_ERROR = Verdict(500, {"code": "server_error"})
 SILENCE = Verdict(504, {"code": "no_answer"}, unanswered=True)

@@ -13,17 +13,20 @@ from typing import Any
 from huey.consumer import Consumer
 from loguru import logger
 
+from orderkit import serving
 from orderkit.errors import Unavailable
+from orderkit.observability import metrics
 from orderkit.settings import Settings
 from orderkit.worker.due import TURN_S, Due
 from orderkit.worker.queue import Calm, open_queue
 from orderkit.worker.runtime import Runtime, open_runtime
+from orderkit.worker.scraping import scraped
 from orderkit.worker.tasks import register
 
 WORKERS = 16
 """Threads that act at once. They wait for providers more than they work: 16 carry 50 calls a second of 300 ms each."""
 
-DRAIN_S = 25
+DRAIN_S = 22
 """A call takes 5 s at most by default, and whoever stops us waits 30 s before it kills."""
 
 HEALTH_CHECK_S = 10.0
@@ -37,7 +40,8 @@ def run(settings: Settings, workers: int = WORKERS) -> None:
     """
     signals = _Signals()
     queue = open_queue(settings)
-    with signals, open_runtime(settings) as runtime:
+    metrics.begin("worker")
+    with signals, open_runtime(settings) as runtime, scraped(settings):
         due = Due(runtime, queue, register(queue, runtime), settings)
         loop = _Loop(due.run)
         consumer = _Consumer(
@@ -112,6 +116,8 @@ class _Signals:
             signal.signal(number, handler)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.received:
+            serving.end_within(serving.ENDED_WITHIN_S)
         self.received += 1
         if self.received > 1:
             raise KeyboardInterrupt

@@ -26,6 +26,7 @@ from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.events import receipts
 from orderkit.fulfillment.models import Fulfillment
+from orderkit.observability import metrics
 from orderkit.orders import erasure
 from orderkit.payments.models import Payment, Refund
 from orderkit.settings import Settings
@@ -126,7 +127,11 @@ class Due:
             done.append(self._survives("fold", self._fold))
         if time.monotonic() >= self._erase_at:
             done.append(self._survives("erase", self._erase))
-        return all(done)
+        whole = all(done)
+        metrics.turns.labels("done" if whole else "failed").inc()
+        if whole:
+            metrics.turned_at.set(now().timestamp())
+        return whole
 
     def _survives(self, name: str, part: Callable[[], None]) -> bool:
         try:
@@ -143,6 +148,7 @@ class Due:
 
     def _wake_all(self) -> None:
         waiting = self._queue.pending_count()
+        metrics.queue_tasks.set(waiting)
         for kind in self._kinds:
             limit = _limit(kind.breaker, min(kind.a_turn, kind.ceiling - waiting))
             if limit > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -21,6 +22,7 @@ from orderkit.fulfillment.carriers import open_carrier
 from orderkit.fulfillment.dispatch import Dispatch
 from orderkit.http_client import open_session
 from orderkit.mail import open_mailer
+from orderkit.observability import metrics
 from orderkit.orders.resolution import Resolution
 from orderkit.payments.gateways import open_gateway
 from orderkit.settings import Settings
@@ -47,18 +49,24 @@ class Runtime:
 
     def act(self, act: Callable[[UUID], Awaitable[None]], row_id: str) -> None:
         """Does `act` for a row and waits for its end. A database that does not answer is logged: the row stays due."""
+        started, outcome = time.perf_counter(), "failed"
         doing = self.portal.start_task_soon(act, UUID(row_id))
         self.under_way.add(doing)
         try:
             doing.result()
+            outcome = "done"
         except db.UNREACHABLE as error:
+            outcome = "postponed"
             logger.bind(row_id=row_id).warning(
                 "{} left for later, the database does not answer: {}", act.__name__, type(error).__name__
             )
         except CancelledError:
+            outcome = "abandoned"
             logger.bind(row_id=row_id).warning("{} given up in the middle", act.__name__)
         finally:
             self.under_way.discard(doing)
+            metrics.tasks.labels(act.__name__, outcome).inc()
+            metrics.task_seconds.labels(act.__name__).observe(time.perf_counter() - started)
 
     def abandon(self) -> None:
         """Cancels the acts under way; their rows are due again when their leases end."""

@@ -150,6 +150,7 @@ async def spoon_feed(api: Client, pause_s: float, parts: int) -> list[Any]:
 
 
 def test_a_body_that_trickles_is_given_up(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
     monkeypatch.setattr(edge, "BODY_WITHIN_S", 0.1)
     head, body = api.run(spoon_feed(api, 0.03, 1000))
     assert head["status"] == 408
@@ -167,7 +168,9 @@ def test_each_request_is_logged_once_under_its_id(api: Client, log: io.StringIO)
     (line,) = lines(log)
     assert line["request_id"] == "mine"
     assert (line["method"], line["route"], line["status"]) == ("GET", "/products/{sku}", 404)
-    assert line["message"] == "GET /products/NO-SUCH 404"
+    assert line["message"] == "GET /products/{sku} 404"
+    assert line["code"] == "not_found"
+    assert "NO-SUCH" not in log.getvalue(), "a path is the caller's own words"
     assert line["ms"] > 0
     assert "s3cret" not in log.getvalue()
 
@@ -180,10 +183,21 @@ def test_a_path_cannot_write_lines_of_the_log(api: Client, settings: Settings) -
     assert "\x1b" not in stream.getvalue()
 
 
-def test_what_is_asked_every_second_is_logged_only_for_debugging(api: Client, log: io.StringIO) -> None:
-    api.get("/health/live")
-    api.get("/metrics")
-    assert [line["level"] for line in lines(log)] == ["DEBUG", "DEBUG"]
+def test_what_is_asked_every_second_is_told_when_its_answer_changes_and_once_a_minute(
+    api: Client, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "_told", {})
+    for _ in range(3):
+        api.get("/health/ready")
+        api.get("/metrics")
+    api.runtime.draining = True
+    for _ in range(3):
+        api.get("/health/ready")
+    monkeypatch.setattr(edge, "QUIET_S", 0.0)
+    api.get("/health/ready")
+    told = [(line["route"], line["status"]) for line in lines(log) if line["level"] == "INFO"]
+    assert told == [("/health/ready", 200), ("/metrics", 200), ("/health/ready", 503), ("/health/ready", 503)]
+    assert sum(line["level"] == "DEBUG" for line in lines(log)) == 6
 
 
 def test_an_unexpected_error_is_logged_with_its_trace_and_without_values(api: Client, log: io.StringIO) -> None:

@@ -21,6 +21,7 @@ from tests.client import Client, running
 
 LIVE = ("/health/live", "/health/liveness")
 READY = ("/health/ready", "/health/readiness")
+FINE = {"database": "ok", "schema": "ok", "queue": "ok", "process": "ok", "provider": "ok"}
 
 
 @pytest.mark.parametrize("path", LIVE)
@@ -33,7 +34,7 @@ def test_alive(api: Client, path: str) -> None:
 def test_ready_when_the_database_answers_and_is_migrated(api: Client, path: str) -> None:
     answer = api.get(path)
     assert answer.status == 200
-    assert answer.json() == {"status": "ok", "checks": {"database": "ok", "process": "ok"}}
+    assert answer.json() == {"status": "ok", "checks": FINE}
 
 
 @pytest.mark.parametrize("path", READY)
@@ -41,7 +42,7 @@ def test_not_ready_while_the_process_is_told_to_stop(api: Client, path: str) -> 
     api.runtime.draining = True
     answer = api.get(path)
     assert answer.status == 503
-    assert answer.json()["checks"] == {"database": "ok", "process": "stopping"}
+    assert answer.json() == {"status": "unavailable", "checks": FINE | {"process": "stopping"}}
     assert api.get("/health/live").status == 200
 
 
@@ -56,23 +57,68 @@ def test_not_ready_on_a_schema_of_another_version(api: Client, database: Databas
                 text("UPDATE alembic_version SET version_num = :head"), {"head": migrating.head()}
             )
     assert answer.status == 503
-    assert answer.json()["checks"]["database"] == "is not migrated"
+    assert answer.json()["checks"] == FINE | {"schema": "is not migrated"}
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql+psycopg://nobody:s3cret@127.0.0.1:1/none", "sqlite:////proc/none/orderkit.db"]
 )
 def test_without_a_database_it_lives_and_is_not_ready(tmp_path: Path, url: str) -> None:
+    """OWASP ASVS V16.5.3"""
     if url.startswith("sqlite"):
         url = f"sqlite:///{tmp_path}"  # a folder, which cannot be opened as a file
     with running(Settings(_env_file=None, home=tmp_path, database_url=url)) as api:
         assert all(api.get(path).status == 200 for path in LIVE)
         answer = api.get("/health/ready")
         assert answer.status == 503
-        assert answer.json()["checks"] == {"database": "does not answer", "process": "ok"}
+        assert answer.json()["checks"] == FINE | {"database": "does not answer", "schema": "not known"}
         assert b"s3cret" not in answer.body
         products = api.get("/products")
         assert (products.status, products.code) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("path", READY)
+def test_without_the_provider_it_is_degraded_and_still_ready(api: Client, path: str) -> None:
+    breaker = api.runtime.breaker
+    for _ in range(health.FAILING):
+        breaker.failed()
+    failing = api.get(path)
+    assert (failing.status, failing.json()["status"]) == (200, "degraded")
+    assert failing.json()["checks"] == FINE | {"provider": f"did not answer its last {health.FAILING} calls"}
+    for _ in range(20):
+        breaker.failed()
+    opened = api.get(path)
+    assert (opened.status, opened.json()["status"]) == (200, "degraded")
+    assert "left alone" in opened.json()["checks"]["provider"]
+    breaker.succeeded()
+    assert api.get(path).json() == {"status": "ok", "checks": FINE}
+
+
+def test_one_call_that_the_provider_did_not_answer_is_an_accident(api: Client) -> None:
+    api.runtime.breaker.failed()
+    assert api.get("/health/ready").json() == {"status": "ok", "checks": FINE}
+
+
+@pytest.mark.parametrize("path", READY)
+def test_not_ready_without_the_redis_of_the_queue(settings: Settings, database: Database, path: str) -> None:
+    with running(settings.model_copy(update={"redis_url": "redis://:s3cret@127.0.0.1:1/0"})) as api:
+        answer = api.get(path)
+        assert answer.status == 503
+        assert answer.json() == {"status": "unavailable", "checks": FINE | {"queue": "does not answer"}}
+        assert b"s3cret" not in answer.body
+        assert api.get("/health/live").status == 200
+
+
+def test_ready_with_the_redis_of_the_queue(settings: Settings, database: Database, redis_url: str) -> None:
+    with running(settings.model_copy(update={"redis_url": redis_url})) as api:
+        assert api.get("/health/ready").json() == {"status": "ok", "checks": FINE}
+
+
+def test_not_ready_when_the_file_of_the_queue_is_none(api: Client) -> None:
+    home = api.runtime.settings.home
+    home.mkdir(exist_ok=True)
+    (home / "queue.db").write_bytes(b"no database at all" * 100)
+    assert api.get("/health/ready").json()["checks"] == FINE | {"queue": "does not answer"}
 
 
 def test_a_database_that_hangs_is_not_waited_for(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +151,7 @@ from orderkit.observability import metrics
 for _ in range({n}):
     metrics.http_requests.labels("GET", "/x", 200).inc()
 metrics.http_seconds.labels("GET", "/x").observe(0.5)
-print(metrics.exposition().decode())
+print(metrics.exposition("api").decode())
 """
 
 

@@ -73,12 +73,12 @@ def test_an_unknown_code_and_an_unknown_path_are_not_found(api: Client) -> None:
 
 def test_a_wrong_method_is_told_all_that_the_address_takes(api: Client) -> None:
     for method, path, allowed in [
-        ("DELETE", "/products", "GET, POST"),
-        ("TRACE", "/products", "GET, POST"),
-        ("PUT", "/products/TEA", "GET, PATCH"),
+        ("DELETE", "/products", "GET, HEAD, POST"),
+        ("TRACE", "/products", "GET, HEAD, POST"),
+        ("PUT", "/products/TEA", "GET, HEAD, PATCH"),
         ("GET", "/token", "POST"),
         ("POST", "/static/docs/swagger-ui.css", "GET, HEAD"),
-        ("BREW", "/health/live", "GET"),
+        ("BREW", "/health/live", "GET, HEAD"),
     ]:
         answer = api.run(api.call(method, path))
         assert (answer.status, answer.code) == (405, "method_not_allowed")

@@ -38,6 +38,17 @@ FOUND_BY_NAME = {
 }
 """Dependencies that no line of orderkit imports."""
 
+RUN_TIME_EXTRAS = ("charts", "otel", "sentry")
+
+OF_NAMESPACES = {
+    "opentelemetry.context": "opentelemetry-sdk",  # the API, which the SDK brings in its own version
+    "opentelemetry.trace": "opentelemetry-sdk",
+    "opentelemetry.sdk": "opentelemetry-sdk",
+    "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry.instrumentation.aiohttp_client": "opentelemetry-instrumentation-aiohttp-client",
+}
+"""Packages whose top module belongs to many."""
+
 
 def locked(name: str) -> dict[str, str]:
     """Version by canonical name, from one of the locks."""
@@ -51,17 +62,26 @@ def imported_packages() -> set[str]:
     for path in [*(ROOT / "orderkit").rglob("*.py"), *(ROOT / "migrations").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                modules |= {name.name.partition(".")[0] for name in node.names}
+                modules |= {name.name for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                modules.add(node.module.partition(".")[0])
+                # `from opentelemetry import context` names no package of its own.
+                modules |= {f"{node.module}.{one.name}" for one in node.names}
     distributions = packages_distributions()
-    foreign = modules - set(sys.stdlib_module_names) - {"orderkit"}
-    return {canonicalize_name(distributions.get(module, [module])[0]) for module in foreign}
+    shared = {name: package for name in modules for start, package in OF_NAMESPACES.items() if name.startswith(start)}
+    tops = {name.partition(".")[0] for name in modules - shared.keys()}
+    foreign = tops - set(sys.stdlib_module_names) - {"orderkit"}
+    return {canonicalize_name(distributions.get(module, [module])[0]) for module in foreign} | set(shared.values())
 
 
 def test_every_import_is_a_declared_dependency_and_every_dependency_is_used() -> None:
-    charts = {canonicalize_name(Requirement(one).name) for one in PROJECT["optional-dependencies"]["charts"]}
-    assert imported_packages() | FOUND_BY_NAME.keys() == set(DECLARED) | charts
+    extras = PROJECT["optional-dependencies"]
+    optional = {canonicalize_name(Requirement(one).name) for name in RUN_TIME_EXTRAS for one in extras[name]}
+    assert imported_packages() | FOUND_BY_NAME.keys() == set(DECLARED) | optional
+
+
+def test_what_an_extra_needs_is_tested() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert {one for name in RUN_TIME_EXTRAS for one in extras[name]} <= set(extras["test"])
 
 
 @pytest.mark.parametrize("name", ["runtime.txt", "ci.txt"])

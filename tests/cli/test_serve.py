@@ -100,6 +100,7 @@ class TestOnSqlite:
     @from_nothing
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_sigterm_turns_readiness_before_it_stops_and_exits_0(self, processes: Processes, workers: str) -> None:
+        """OWASP ASVS V16.5.3"""
         process = processes.start("serve", "--port", "0", "--workers", workers)
         address = process.address()
         assert get(f"{address}/health/ready")[0] == 200
@@ -119,6 +120,7 @@ class TestOnSqlite:
 
     @from_nothing
     def test_what_is_under_way_when_it_is_told_to_stop_is_answered(self, processes: Processes) -> None:
+        """OWASP ASVS V16.5.3"""
         process = processes.start("serve", "--port", "0")
         body = json.dumps({"email": "ada@example.com", "password": "correct horse", "name": "Ada"}).encode()
         head = f"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -193,6 +195,7 @@ class TestOverTheWire:
         return processes.start("serve", "--port", "0")
 
     def test_bodies_too_large_are_answered_and_not_just_cut_off(self, server: Process) -> None:
+        """OWASP ASVS V4.3.1; OWASP API4"""
         head = b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
         whole = head + b"Content-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
@@ -203,6 +206,7 @@ class TestOverTheWire:
             assert b'"code":"body_too_large"' in answer
 
     def test_a_client_that_asks_before_it_sends_too_much_is_told(self, server: Process) -> None:
+        """OWASP ASVS V4.3.1; OWASP API4"""
         answer = send(
             server,
             b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -218,7 +218,7 @@ def test_a_role_is_given_and_taken(cli: Cli, database: Database, ada: User) -> N
     assert stored(database, ada).role == "support"
     assert cli("users", "permissions", "ada@example.com").out.splitlines()[1].startswith("orders:read")
     listed = json.loads(cli("users", "permissions", "ada@example.com", "--json").out)
-    assert [one["permission"] for one in listed] == ["orders:read", "orders:refund", "orders:write"]
+    assert [one["permission"] for one in listed] == ["orders:read", "orders:refund", "orders:write", "system:read"]
     assert cli("users", "grant", "ada@example.com", "customer").code == 0
     told = cli("users", "permissions", "ada@example.com")
     assert (told.code, told.out) == (0, "")

@@ -157,3 +157,24 @@ def test_whoever_would_wait_behind_too_many_is_told_so_and_the_others_are_served
     outcomes = asyncio.run(overwhelmed())
     assert outcomes[:5] == [0, 1, 2, 3, 4]
     assert [type(one) for one in outcomes[5:]] == [Unavailable] * 3
+
+
+def test_who_waits_behind_a_list_that_failed_for_all_hears_the_same_and_the_next_is_tried(
+    gatherer: Gatherer[int, int], act: Act
+) -> None:
+    hopeless: Gatherer[int, int] = Gatherer("test", act, hopeless=lambda error: isinstance(error, ZeroDivisionError))
+
+    async def story(one: Gatherer[int, int]) -> list[type]:
+        act.lists.clear()
+        act.go_on.clear()
+        first = submitted(one, [0])
+        await until(lambda: bool(act.lists))
+        rest = submitted(one, [2, 4])
+        await asyncio.sleep(0.01)
+        act.go_on.set()
+        outcomes = await asyncio.gather(*first, *rest, return_exceptions=True)
+        return [type(each) for each in (*outcomes, await one.submit(6))]
+
+    assert asyncio.run(story(hopeless)) == [ZeroDivisionError] * 3 + [int]
+    assert act.lists == [[0], [6]]
+    assert asyncio.run(story(gatherer)) == [ZeroDivisionError, int, int, int]

@@ -19,6 +19,7 @@ from orderkit.explain.query import Query
 from orderkit.explain.verdicts import NOT_ASKED, explain
 from orderkit.orders.reading import WALKS
 from orderkit.settings import Settings
+from orderkit.system.state import KINDS
 from tests import plans
 
 PACKAGE = Path(__file__).resolve().parents[2] / "orderkit"
@@ -28,6 +29,7 @@ COMPUTED = {
     "api/timeline.py": {name for name in CATALOG if name.startswith("timeline.")},
     "auth/sessions.py": {"sessions.forget", "sessions.forget_of_user"},
     "analytics/reports/ranking.py": {"reports.users_by_net", "reports.products_by_sales"},
+    "system/state.py": {f"system.{kind}" for kind in KINDS},
     "idempotency.py": {"keys.forget", "keys.forget_of_user"},
 }
 """Names that a site is given, by its module."""

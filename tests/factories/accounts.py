@@ -18,8 +18,15 @@ GRANTS = {
     "analyst": ("analytics:read", "orders:read"),
     "creator": ("catalog:write",),
     "moderator": ("users:manage",),
-    "operations": ("catalog:write", "fulfillment:manage", "inventory:write", "orders:read", "orders:write"),
-    "support": ("orders:read", "orders:refund", "orders:write"),
+    "operations": (
+        "catalog:write",
+        "fulfillment:manage",
+        "inventory:write",
+        "orders:read",
+        "orders:write",
+        "system:read",
+    ),
+    "support": ("orders:read", "orders:refund", "orders:write", "system:read"),
 }
 """What each role may do in a fresh installation; customer, nothing but what every account may."""
 

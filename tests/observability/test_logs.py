@@ -66,7 +66,9 @@ def test_lines_of_a_request_carry_its_id_and_others_do_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-@pytest.mark.parametrize("evil", ["\n", "\r", "\r\n", "\x1b[2J", "\x85", "\u2028", "\x0b", "\0", "\x08"])
+@pytest.mark.parametrize(
+    "evil", ["\n", "\r", "\r\n", "\x1b[2J", "\x85", "\u2028", "\x0b", "\0", "\x08", "\x7f", "\udcff"]
+)
 def test_nothing_that_is_quoted_can_write_a_line(tmp_path: Path, log_format: str, evil: str) -> None:
     stream = configured(tmp_path, log_format=log_format)
     logger.bind(sku=f"a{evil}b").info("looked for {}", f"x{evil}2026-01-01 INFO forged")
@@ -115,10 +117,8 @@ def test_what_is_below_the_level_is_not_written(tmp_path: Path) -> None:
 
 def test_people_read_one_plain_line(tmp_path: Path) -> None:
     stream = configured(tmp_path)
-    context.begin("mine", None)
-    try:
-        logs.write("INFO", "GET / 200", {"status": 200})
-    finally:
-        context._request_id.set("")
-    assert stream.getvalue().endswith("Z INFO    GET / 200 status=200 request_id=mine\n")
+    ids = context.begin("mine", None)
+    logs.write("INFO", "GET / 200", {"status": 200})
+    trace = ids.traceparent.split("-")[1]
+    assert stream.getvalue().endswith(f"Z INFO    GET / 200 status=200 request_id=mine trace_id={trace}\n")
     assert "\x1b" not in stream.getvalue()

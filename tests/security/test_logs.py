@@ -256,6 +256,15 @@ def test_no_request_can_write_a_line_of_the_log(api: Client, log: io.StringIO, e
         ("redis://:hunter2@host:6379/0", "redis://[address]host:6379/0"),
         (f"Bearer {API_KEY}", "Bearer [token]"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "[token]"),
+        ("{'password': 'two words', 'a': 1}", "{'password': [hidden], 'a': 1}"),
+        (r'{"client_secret":"with \"quotes\"","a":"b"}', '{"client_secret":[hidden],"a":"b"}'),
+        ("grant_type=password&password=hunter2&scope=x", "grant_type=password&password=[hidden]&scope=x"),
+        ("Authorization: Basic dXNlcjpodW50ZXIy", "Authorization: Basic [hidden]"),
+        ("x-api-key: abc123, accept: */*", "x-api-key: [hidden], accept: */*"),
+        ("current_password = hunter2", "current_password = [hidden]"),
+        ("cvc=123", "cvc=[hidden]"),
+        ("authorization was bearer dGhpc0lzQVRva2Vu", "authorization was bearer [token]"),
+        ("signed by whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "signed by [token]"),
         (f"card {CARD}", "card [card number]"),
         ("4111–1111–1111–1111", "[card number]"),
         ("9" * 65, "[card number]"),
@@ -277,6 +286,10 @@ def test_a_secret_is_known_by_its_shape(said: str, written: str) -> None:
         "4111111111111112 is no card number",
         "took 1795276800123 ms",
         "okk_12345678 is the visible part of a key",
+        "the password is too short: it has 7 characters",
+        "POST /password/forgot 202",
+        "token_type=bearer",
+        "this needs an access token; send it as Authorization",
     ],
 )
 def test_what_a_log_is_searched_for_stays_in_it(said: str) -> None:
@@ -293,7 +306,19 @@ def test_no_id_of_ours_is_taken_for_a_card() -> None:
 
 @pytest.mark.parametrize(
     "evil",
-    ["9" * 65_000, "4 " * 30_000, "a" * 65_000 + "@", "a@" * 30_000, "eyJ" * 20_000, "okr_" * 16_000, "1---" * 16_000],
+    [
+        "token" * 13_000 + ":",
+        "a-" * 32_000 + "=secret",
+        'token:"' * 9_000,
+        "bearer " * 9_000,
+        "9" * 65_000,
+        "4 " * 30_000,
+        "a" * 65_000 + "@",
+        "a@" * 30_000,
+        "eyJ" * 20_000,
+        "okr_" * 16_000,
+        "1---" * 16_000,
+    ],
     ids=lambda evil: evil[:4],
 )
 def test_no_request_makes_its_log_line_cost_a_second(evil: str) -> None:

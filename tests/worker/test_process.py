@@ -61,6 +61,7 @@ def in_mid_booking(shop: Shop, processes: Processes, **env: str) -> tuple[Proces
 def test_signal_lets_the_booking_under_way_finish_and_begins_nothing_new(
     shop: Shop, processes: Processes, number: signal.Signals
 ) -> None:
+    """OWASP ASVS V16.5.3"""
     worker, order = in_mid_booking(shop, processes)
 
     began = time.monotonic()
