@@ -169,11 +169,9 @@ def group_by(database: Database, zone: str) -> list[tuple[str, Any]]:
 def told_by_group_by(database: Database, zone: str) -> Rows:
     with database.reading() as session:
         driver: Any = session.connection().connection.driver_connection
-        sold, given_back = (
-            {(str(row[0]), row[1]): int(row[3]) for row in driver.execute(*one).fetchall()} if number else
-            {(str(row[0]), row[1]): (int(row[2]), int(row[3])) for row in driver.execute(*one).fetchall()}
-            for number, one in enumerate(group_by(database, zone))
-        )  # fmt: skip
+        of_sales, of_refunds = (driver.execute(*one).fetchall() for one in group_by(database, zone))
+    sold = {(str(day), currency): (int(orders), int(gross)) for day, currency, orders, gross in of_sales}
+    given_back = {(str(day), currency): int(amount) for day, currency, _refunds, amount in of_refunds}
     return {(*key, *sold.get(key, (0, 0)), given_back.get(key, 0)) for key in sold.keys() | given_back.keys()}
 
 

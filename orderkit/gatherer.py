@@ -72,8 +72,11 @@ class Gatherer(Generic[In, Out]):
         batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
         self._busy = bool(batch)
         if batch:
-            act = partial(batch[0][2].run, self._act) if len(batch) == 1 else self._act
-            done = asyncio.get_running_loop().run_in_executor(self._thread, act, [item for item, _, _ in batch])
+            items = [item for item, _, _ in batch]
+            act = partial(self._act, items)
+            if len(batch) == 1:
+                act = partial(batch[0][2].run, act)
+            done = asyncio.get_running_loop().run_in_executor(self._thread, act)
             done.add_done_callback(lambda done: self._deliver([future for _, future, _ in batch], done))
 
     def _deliver(self, futures: Sequence[asyncio.Future[Out]], done: asyncio.Future[Sequence[Out | Exception]]) -> None:

@@ -184,10 +184,14 @@ class Settings(BaseSettings):
     db_timeout: Seconds = Field(5.0, description="Seconds a statement or a wait for a lock or connection may take.")
     db_pool_size: int = Field(10, ge=2, le=100, description="Connections that one process may hold.")
     request_timeout: Seconds = Field(
-        20.0, description="Seconds until a request is told that it took too long, with 503; what it began may still happen."
+        20.0,
+        description="Seconds until a request is told that it took too long, with 503; what it began may still happen.",
     )
     max_in_flight: int = Field(
-        256, ge=1, le=100_000, description="Requests under way in one process of the API; those above it are told 503 at once."
+        256,
+        ge=1,
+        le=100_000,
+        description="Requests under way in one process of the API; those above it are told 503 at once.",
     )
     slow_query: float = Field(
         0.5,

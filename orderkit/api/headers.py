@@ -14,13 +14,17 @@ class Header(NamedTuple):
 
 HEADERS: dict[str, Header] = {
     "X-Request-ID": Header("The caller's, if it sent one that will do, else a new one.", "^[A-Za-z0-9._-]{1,64}$"),
-    "traceparent": Header("The trace that the request belongs to (W3C).", "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"),
+    "traceparent": Header(
+        "The trace that the request belongs to (W3C).", "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+    ),
     "WWW-Authenticate": Header("How to authenticate (RFC 6750).", "^Bearer"),
     "Retry-After": Header("Seconds to wait before trying again.", "^[0-9]+$"),
     "Location": Header("Where it is now.", "^/"),
     "ETag": Header("The version, to be sent as If-Match with a change of it.", '^"[0-9]+"$'),
     "Idempotent-Replayed": Header("The key was used before; this is the first answer again.", "^true$", always=False),
-    "Preference-Applied": Header("That the answer did not wait, as it was asked not to.", "^respond-async$", always=False),
+    "Preference-Applied": Header(
+        "That the answer did not wait, as it was asked not to.", "^respond-async$", always=False
+    ),
 }
 
 ON_ALL = ("X-Request-ID", "traceparent")

@@ -197,6 +197,4 @@ def _work(connection: Connection) -> Iterator[Finding]:
         yield fine("work", f"{waiting} things wait, none for long" if waiting else "nothing waits")
     letters = found.backlogs["dead_letters"].waiting
     if letters:
-        yield warning(
-            "dead letters", f"{letters} open", "see orderkit dead-letters list, and retry or discard each"
-        )
+        yield warning("dead letters", f"{letters} open", "see orderkit dead-letters list, and retry or discard each")

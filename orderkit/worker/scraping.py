@@ -93,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.wanted is not None and not hmac.compare_digest(sent, self.server.wanted):
             self._answer(HTTPStatus.UNAUTHORIZED, b"the metrics need their own token\n", ("WWW-Authenticate", "Bearer"))
             return
-        self._answer(HTTPStatus.OK, metrics.exposition("worker", self.server.numbers), ("Content-Type", metrics.MEDIA_TYPE))
+        self._answer(
+            HTTPStatus.OK, metrics.exposition("worker", self.server.numbers), ("Content-Type", metrics.MEDIA_TYPE)
+        )
 
     do_HEAD = do_GET
 

@@ -510,6 +510,7 @@ def test_no_bytes_make_it_fail_or_forget_a_connection(whole: Running, rng: rando
 @pytest.mark.integration
 def test_sockets_that_dawdle_do_not_keep_an_honest_client_waiting(whole: Running) -> None:
     """OWASP ASVS V15.1.3; OWASP API4"""
+
     async def story() -> tuple[list[float], int]:
         tasks = await hostile.beset(HOST, whole.port, silent=50, dripping=50, every_s=0.1)
         await asyncio.sleep(0.2)
