@@ -87,7 +87,7 @@ def change(row: Any, teller: Teller) -> Told:
     }
     by, actor = teller.by(row.actor_id), teller.actor(row.actor_id)
     if row.from_status == row.to_status and row.reason == settlement.CAPTURED_LATE:
-        return Told("status", _sentence("The payment came after the order was cancelled", None), detail, actor)
+        return Told("payment", _sentence("The payment came after the order was cancelled", None), detail, actor)
     if row.from_status == row.to_status:
         return Told("edit", _sentence(f"The order was edited{by}", row.reason), detail, actor)
     if row.from_status is None and row.to_status != OrderStatus.PENDING:

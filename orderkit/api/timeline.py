@@ -44,7 +44,7 @@ class TimelineItem(BaseModel):
 
     at: datetime
     kind: str = Field(
-        description="`status`, `edit`, `payment_attempt`, `refund`, `fulfillment`, `fulfillment_attempt`, `delivery`"
+        description="`status`, `edit`, `payment` (it came late), `payment_attempt`, `refund`, `fulfillment`, `fulfillment_attempt`, `delivery`"
         " or `dead_letter`.",
         examples=["status"],
     )

@@ -177,8 +177,10 @@ def test_money_that_came_after_a_cancel_and_its_refund_are_told_once_each(
         due = refunds.claim(session.connection(), refund.id, settings=shop.settings)
         assert due is not None
         refunds.settle(session.connection(), due, Refunded("re_1"), [], settings=shop.settings)
-    told = [one["what"] for one in story(api, order.id, owner)]
+    items = story(api, order.id, owner)
+    told = [one["what"] for one in items]
     assert told[:2] == ["The order was placed by the customer.", "The order was cancelled: changed my mind."]
+    assert all(one["detail"]["from"] != one["detail"]["to"] for one in items if one["kind"] == "status")
     assert sorted(told[2:]) == [
         "A refund of 5.00 GBP was asked for: the order was cancelled.",
         "The payment came after the order was cancelled.",
