@@ -6,6 +6,7 @@ SQLModel, FastAPI and Huey take seconds to import; `--help` takes none of them.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -61,7 +62,29 @@ def load(name: str) -> Any:
     # Completion is installed for the whole of orderkit, not for a command of it.
     command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
     _mark_up(command)
+    _take_whole_numbers_only(command)
     return command
+
+
+def _take_whole_numbers_only(command: Any) -> None:
+    """Has every integer be written in digits: Typer would take 5.0, 1_0 and the digits of any script."""
+    for one in command.params:
+        told = one.type_descriptor
+        if told.annotation is int and told.parameter_info.parser is None:
+            one.process_value = _whole(one)
+    for one in getattr(command, "commands", {}).values():
+        _take_whole_numbers_only(one)
+
+
+def _whole(param: Any) -> Any:
+    process = param.process_value
+
+    def checked(ctx: Any, value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(r"[-+]?[0-9]+", value):
+            raise typer.BadParameter(f"{value} is not a whole number, written in digits", ctx=ctx, param=param)
+        return process(ctx, value)
+
+    return checked
 
 
 def _mark_up(command: Any) -> None:

@@ -26,6 +26,8 @@ Named = Annotated[str, typer.Argument(metavar="ORDER", help="Number or id of the
 MAX_PIECES = 1_000_000
 """Of one line of a refund, as over HTTP."""
 
+MAX_AMOUNT = 2**53 - 1  # money.MAX_AMOUNT, which would take its import
+
 MAX_NUMBER = 2**63 - 1
 """Of an order, as the database counts."""
 
@@ -140,13 +142,28 @@ def cancel(
         typer.echo(f"order {order} is cancelled; its stock is back, and the worker pays back what was paid")
 
 
+def _minor_units(text: str) -> int:
+    """Raises BadParameter, also for `5.00`, which would else be five pence."""
+    if not text.isascii() or not text.isdigit():
+        raise typer.BadParameter("it is in minor units, without a point: 500 is 5.00 GBP")
+    if len(text) > 16 or not 1 <= int(text) <= MAX_AMOUNT:
+        raise typer.BadParameter(f"it is from 1 to {MAX_AMOUNT}")
+    return int(text)
+
+
 @app.command(
     epilog="Example: orderkit orders refund 1001 --line 1:2 --restock · orderkit orders refund 1001 --amount 500"
 )
 def refund(
     order: Named,
     amount: Annotated[
-        int | None, typer.Option(min=1, max=2**53 - 1, help="In minor units of its currency.", show_default="all")
+        int | None,
+        typer.Option(
+            parser=_minor_units,
+            metavar="AMOUNT",
+            help="In minor units of its currency: 500 is 5.00 GBP.",
+            show_default="all",
+        ),
     ] = None,
     line: Annotated[
         list[str] | None,

@@ -93,6 +93,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["serve", "--port", "x"], "--port"),
         (["serve", "--port", "70000"], "--port"),
         (["serve", "--workers", "0"], "--workers"),
+        (["serve", "--workers", "1.0"], "'--workers': 1.0 is not a whole number"),
+        (["orders", "list", "--limit", "1.0"], "'--limit': 1.0 is not a whole number"),
+        (["seed", "--seed", " 5"], "not a whole number"),
     ],
 )
 def test_wrong_use_is_one_line_on_stderr_and_exit_2(cli: Cli, arguments: list[str], said: str) -> None:
