@@ -7,14 +7,13 @@ from uuid import UUID
 
 import typer
 
-from orderkit.cli import printing, repeating
+from orderkit.cli import order_list, order_naming, printing, repeating
 from orderkit.cli.acting import check_reason, require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
     from orderkit.db import Database
     from orderkit.idempotency import Replay
-    from orderkit.orders.reading import Wanted
     from orderkit.orders.refund_lines import AskedLine
     from orderkit.settings import Settings
 
@@ -28,9 +27,6 @@ MAX_PIECES = 1_000_000
 
 MAX_AMOUNT = 2**53 - 1  # money.MAX_AMOUNT, which would take its import
 
-MAX_NUMBER = 2**63 - 1
-"""Of an order, as the database counts."""
-
 STORY = 1000
 """So much of what happened to an order is shown at once."""
 
@@ -40,57 +36,7 @@ def orders() -> None:
     """Find orders and look after them."""
 
 
-@app.command("list", epilog="Example: orderkit orders list --status paid --limit 50")
-def list_(
-    status: Annotated[str | None, typer.Option(help="Only those that are this now: pending, paid, shipped …")] = None,
-    email: Annotated[str | None, typer.Option(help="Only those of the user with this address.")] = None,
-    number: Annotated[int | None, typer.Option(min=1, max=MAX_NUMBER, help="Only the one with this number.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
-    after: Annotated[UUID | None, typer.Option(help="Go on after the order with this id.")] = None,
-    json_: Json = False,
-) -> None:
-    """List orders, newest first.
-
-    In JSON, money is in minor units.
-    """
-    from orderkit.errors import NotFound
-    from orderkit.orders import reading
-
-    with opened_database() as database:
-        wanted = _wanted(database, status, email, number)
-        with database.reading() as session:
-            connection = session.connection()
-            start = None
-            if after is not None:
-                last = reading.find(connection, after)
-                if last is None:
-                    raise NotFound(f"there is no order {after} to go on after")
-                start = reading.position(last)
-            found = reading.page(connection, wanted, limit=limit, after=start)
-            if json_:
-                from orderkit.api import answers
-
-                printing.as_json(answers.orders(connection, found.orders, to_staff=True))
-                return
-    if not found.orders:
-        typer.echo("none")
-        return
-    from orderkit import money
-
-    rows = [
-        (
-            one.number,
-            one.id,
-            one.status,
-            money.to_text(one.total, one.currency),
-            printing.instant(one.created_at),
-            one.user_id,
-        )
-        for one in found.orders
-    ]
-    printing.table(("number", "id", "status", "total", "created_at", "user_id"), rows)
-    if found.more_after is not None:
-        typer.echo(f"there are more: add --after {found.more_after.id}", err=True)
+app.command("list", epilog="Example: orderkit orders list --status paid --from 2026-03-01 --limit 50")(order_list.list_)
 
 
 @app.command(epilog="Example: orderkit orders show 1001")
@@ -289,36 +235,5 @@ def _told(amount: int | None, lines: list[AskedLine]) -> str:
 
 def _named(database: Database, order: str) -> UUID:
     """The id of the order with this number or id. Raises Invalid for what is neither, NotFound where there is none."""
-    from orderkit.errors import Invalid, NotFound
-    from orderkit.orders import reading
-
     with database.reading() as session:
-        if order.isascii() and order.isdigit() and len(order) < 20 and int(order) <= MAX_NUMBER:
-            found = reading.page(session.connection(), reading.Wanted(number=int(order)), limit=1).orders
-            order_id = found[0].id if found else None
-        else:
-            try:
-                wanted = UUID(order)
-            except ValueError:
-                raise Invalid(f"{order} is neither the number nor the id of an order") from None
-            known = reading.find(session.connection(), wanted)
-            order_id = known.id if known else None
-    if order_id is None:
-        raise NotFound(f"there is no order {order}; see: orderkit orders list")
-    return order_id
-
-
-def _wanted(database: Database, status: str | None, email: str | None, number: int | None) -> Wanted:
-    """Raises Invalid for a status that there is not and for what is no address, NotFound for an address nobody has."""
-    from orderkit.auth import accounts
-    from orderkit.errors import Invalid, NotFound
-    from orderkit.orders.reading import Wanted
-    from orderkit.orders.states import OrderStatus
-
-    known = [one.value for one in OrderStatus]
-    if status is not None and status not in known:
-        raise Invalid(f"an order is never {status}; it is one of {', '.join(known)}")
-    user = None if email is None else accounts.find_by_email(database, email)
-    if email is not None and user is None:
-        raise NotFound(f"there is no user {email}")
-    return Wanted(user_id=user.id if user else None, status=status, number=number)
+        return order_naming.id_of(session.connection(), order)
