@@ -15,6 +15,16 @@ def acting() -> Actor:
     return Actor(None, f"command line ({_user()})")
 
 
+def confirm_in_terminal(yes: bool, question: str) -> None:
+    """Asks `question` unless `--yes` was given or nobody can answer. Raises Abort for a no."""
+    import sys
+
+    import typer
+
+    if not yes and sys.stdin.isatty():
+        typer.confirm(question, abort=True, err=True)
+
+
 def require_meant(yes: bool, question: str, otherwise: str) -> None:
     """Asks `question` unless `--yes` was given. Raises Invalid where nobody can answer, and Abort for a no.
 
@@ -22,15 +32,11 @@ def require_meant(yes: bool, question: str, otherwise: str) -> None:
     """
     import sys
 
-    import typer
-
     from orderkit.errors import Invalid
 
-    if yes:
-        return
-    if not sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
         raise Invalid(f"{otherwise}; if it is meant, add --yes")
-    typer.confirm(question, abort=True, err=True)
+    confirm_in_terminal(yes, question)
 
 
 def check_reason(reason: str) -> str:
