@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 def acting() -> Actor:
     """Nobody's account: the command line, and the user there whose process it is, whatever the environment says."""
-    from orderkit.auth.audit_log import Actor
+    from orderkit.auth.audit_log import COMMAND_LINE, Actor
 
-    return Actor(None, f"command line ({_user()})")
+    return Actor(None, f"{COMMAND_LINE} ({_user()})")
 
 
 def confirm_in_terminal(yes: bool, question: str) -> None:

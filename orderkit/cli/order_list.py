@@ -169,7 +169,7 @@ def _instant(text: str | None, option: str) -> datetime | None:
     try:
         return periods.instant(asking.bound(text), UTC)
     except ValueError as error:
-        raise typer.BadParameter(f"{text} {error}", param_hint=option) from None
+        raise typer.BadParameter(f"{text}: {error}", param_hint=option) from None
 
 
 def _status(status: str | None) -> str | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from orderkit.cli import order_list, order_naming, printing, repeating
-from orderkit.cli.acting import check_reason, require_meant
+from orderkit.cli.acting import acting, check_reason, require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ app.command("list", epilog="Example: orderkit orders list --status paid --from 2
 def show(order: Named, json_: Json = False) -> None:
     """Show one order and its story: who did what, and what provider and carrier said."""
     from orderkit.api import answers, timeline
-    from orderkit.orders import reading
+    from orderkit.orders import reading, refund_lines
 
     with opened_database() as database:
         order_id = _named(database, order)
@@ -53,12 +53,13 @@ def show(order: Named, json_: Json = False) -> None:
             assert found is not None  # noqa: S101 - it was just there, and orders are never deleted
             (answer,) = answers.orders(connection, [found], to_staff=True)
             story = timeline.page(connection, found, limit=STORY, to_staff=True)
+            refunded = refund_lines.taken(connection, found.payment_id)
     if json_:
         printing.as_json(answer | {"timeline": story.items})
     else:
         from orderkit.cli import order_printing
 
-        order_printing.show(answer, story.items)
+        order_printing.show(answer, story.items, refunded)
     if story.more_after is not None:
         typer.echo(f"the story is longer: GET /orders/{order_id}/timeline has all of it", err=True)
 
@@ -80,7 +81,7 @@ def cancel(
         require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
         with database.transaction() as session:
             connection = session.connection()
-            cancelled = cancellation.cancel(connection, order_id, reason=reason)
+            cancelled = cancellation.cancel(connection, order_id, reason=reason, request_id=acting().source)
             (answer,) = answers.orders(connection, [cancelled], to_staff=True)
     if json_:
         printing.as_json(answer)
@@ -196,6 +197,7 @@ def _refunded(
         amount=amount,
         lines=tuple(lines) or None,
         restock=restock,
+        request_id=acting().source,
     )
     return refund_requests.carry_out(database, settings, wanted, answer)
 

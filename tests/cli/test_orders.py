@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from orderkit.auth.models import User
+from orderkit.cli import acting
 from orderkit.db import Database
 from orderkit.ids import new_id
 from orderkit.orders.models import Order
@@ -123,7 +124,7 @@ def test_what_cannot_be_listed_is_one_line_that_says_why(orderkit: Orderkit) -> 
         (("--email", "nobody@example.com"), 1, "there is no user nobody@example.com"),
         (("--after", nobody), 1, f"there is no order {nobody} to go on after"),
         (("--after", "9"), 1, "there is no order 9 to go on after"),
-        (("--from", "2026-13-01"), 2, "Invalid value for --from: 2026-13-01 is no day that there is"),
+        (("--from", "2026-13-01"), 2, "Invalid value for --from: 2026-13-01: "),
         (("--from", "2026-03-02", "--to", "2026-03-01"), 2, "Invalid value for --to: 2026-03-01 is before 2026-03-02"),
         (("--min-total", "2", "--max-total", "1"), 2, "Invalid value for --max-total: 1 is less than --min-total"),
         (("--min-total", "5.00"), 2, "Invalid value for '--min-total': 5.00 is not a whole number"),
@@ -170,7 +171,10 @@ def test_a_narrow_terminal_shows_the_story_whole(shop: Shop, orderkit: Orderkit)
     assert "…" not in out
 
 
-def test_an_order_is_cancelled_once_and_only_when_that_is_meant(shop: Shop, orderkit: Orderkit) -> None:
+def test_an_order_is_cancelled_once_and_only_when_that_is_meant(
+    shop: Shop, orderkit: Orderkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "_user", lambda: "ada")
     order = shop.paid()
     refused = orderkit("cancel", str(order.number))
     assert refused == (2, "", "error: this cannot be undone; if it is meant, add --yes\n")
@@ -180,7 +184,7 @@ def test_an_order_is_cancelled_once_and_only_when_that_is_meant(shop: Shop, orde
         assert (status, err) == (0, "")
         assert out.startswith(f"order {order.number} is cancelled; ")
     assert (shop.order(order.id).status, shop.order(order.id).version, len(shop.refunds())) == ("cancelled", 3, 1)
-    assert "The order was cancelled: ordered twice." in orderkit("show", str(order.id))[1]
+    assert "The order was cancelled on the command line (ada): ordered twice." in orderkit("show", str(order.id))[1]
     assert json.loads(orderkit("cancel", str(order.id), "--yes", "--json")[1])["status"] == "cancelled"
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 import typer
 
-from orderkit.cli import orders
+from orderkit.api import timeline
+from orderkit.cli import acting, orders
 from orderkit.db import Database
 from orderkit.fulfillment import by_hand
 from orderkit.ids import new_id
@@ -69,6 +70,44 @@ def test_operator_gives_back_pieces_of_a_line_and_of_a_sku(shop: Shop, cli: Cli)
         "error: 2 of TEA were asked for, but only 1 of them are not refunded yet\n"
     )
     assert [one.amount for one in shop.refunds()] == [2 * PRICE, 2 * PRICE]
+
+
+def test_the_story_says_which_pieces_went_back_and_on_whose_command_line(
+    shop: Shop, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "_user", lambda: "ada")
+    order = send(shop, shop.paid(quantity=5))
+    for arguments in (["--line", "1:2", "--restock"], ["--amount", "300"]):
+        assert cli("orders", "refund", str(order.number), *arguments, "--reason", "late", "--yes").code == 0
+
+    shown = cli("orders", "show", str(order.number)).out
+    asked = (
+        "A refund of 10.00 GBP for 2 of TEA, to come back into stock, was asked for on the command line (ada): late."
+    )
+    assert asked in shown
+    assert "A refund of 3.00 GBP was asked for on the command line (ada): late." in shown
+    heading, line = (one.split() for one in shown.splitlines() if one.startswith(("line ", "1 ")))
+    assert (heading[-1], line[0], line[-1]) == ("refunded", "1", "2")
+    *_, by_line, _by_amount = json.loads(cli("orders", "show", str(order.number), "--json").out)["timeline"]
+    assert by_line["detail"]["lines"] == [{"line": 1, "sku": SKU, "quantity": 2}]
+    assert by_line["detail"]["restock"] is True
+    assert by_line["actor"] == {"kind": "staff", "name": "command line (ada)"}
+
+
+def test_the_owner_hears_of_staff_but_not_on_whose_command_line(
+    shop: Shop, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "_user", lambda: "ada")
+    order = shop.paid()
+    assert cli("orders", "refund", str(order.number), "--amount", "300", "--yes").code == 0
+    assert cli("orders", "cancel", str(order.number), "--reason", "ordered twice", "--yes").code == 0
+    with shop.database.reading() as session:
+        found = snapshot.load(session.connection(), [order.id])[order.id]
+        heard = timeline.page(session.connection(), found, limit=100, to_staff=False).items
+    assert "ada" not in str(heard)
+    told = [one["what"] for one in heard]
+    assert "A refund of 3.00 GBP was asked for by staff: refunded by the shop." in told
+    assert "The order was cancelled by staff: ordered twice." in told
 
 
 @pytest.mark.parametrize(
