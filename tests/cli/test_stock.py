@@ -16,8 +16,9 @@ from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
+from orderkit.settings import Settings
 from tests.cli.conftest import Cli
-from tests.factories import make_product, make_user
+from tests.factories import make_product, make_user, place_order
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +92,21 @@ def test_one_product_shows_why(cli: Cli, database: Database) -> None:
     ]
     said = cli("stock", "show", "TEA", "--limit", "1")
     assert "stock          3\n" in said.out
-    assert f"-1     broken  {author.id}" in said.out
+    assert "orders took    0\n" in said.out
+    assert f"-1     broken  {author.email}" in said.out
     assert "opening stock" not in said.out
     assert said.err == "there are more: orderkit stock show 'TEA' --limit 10\n"
+
+
+def test_the_movements_of_a_product_and_what_orders_took_come_to_its_stock(
+    cli: Cli, database: Database, settings: Settings
+) -> None:
+    make_product(database, sku="TEA", stock=10)
+    place_order(database, settings, make_user(database), "TEA", 6)
+    in_session(database, stock.move, "TEA", 5, "delivery", None)
+    shown = told(cli, "show", "TEA")
+    assert (shown["stock"], shown["orders_took"], [one["delta"] for one in shown["movements"]]) == (9, 6, [5, 10])
+    assert "orders took    6\n" in cli("stock", "show", "TEA").out
 
 
 def test_a_movement_says_who_moved_it_from_the_command_line(
