@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from orderkit.analytics import asking
-from orderkit.analytics.asking import Asked
+from orderkit.analytics.asking import Asked, Names
 from orderkit.analytics.reports.ranking import Place
 from orderkit.api import problems, report_answers
 from orderkit.api.dependencies import Running, requires
@@ -22,7 +22,7 @@ from orderkit.api.report_answers import Answer
 
 CSV = "text/csv"
 RANGE, PAGE = ("from", "to", "tz", "currency", "format"), ("limit", "cursor")
-DATES = ("from_date", "to_date")
+DATES = Names("from_date", "to_date")
 
 router = APIRouter(tags=["reports"], dependencies=[Depends(requires("analytics:read"))])
 
@@ -266,7 +266,7 @@ def spending(user_id: UUID, app: Running, asked: Ranged, as_csv: AsCsv) -> Respo
 
 @router.get(
     "/admin/sales/report",
-    dependencies=[Depends(only(*DATES, "tz", "currency", "format", "by", "compare"))],
+    dependencies=[Depends(only(DATES.start, DATES.end, "tz", "currency", "format", "by", "compare"))],
     **_documented(SalesReport, 401, 403, 422, 503),
 )
 def sales_report(
