@@ -73,12 +73,18 @@ def cancel(
 ) -> None:
     """Cancel an order that is not shipped yet: its stock and its money go back."""
     from orderkit.api import answers
-    from orderkit.orders import cancellation
+    from orderkit.orders import cancellation, reading, states
+    from orderkit.orders.states import OrderStatus
 
     check_reason(reason)
     with opened_database() as database:
         order_id = _named(database, order)
-        require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
+        with database.reading() as session:
+            found = reading.find(session.connection(), order_id)
+        assert found is not None  # noqa: S101 - it was just there, and orders are never deleted
+        if found.status != OrderStatus.CANCELLED:
+            states.check(found.status, OrderStatus.CANCELLED)
+            require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
         with database.transaction() as session:
             connection = session.connection()
             cancelled = cancellation.cancel(connection, order_id, reason=reason, request_id=acting().source)

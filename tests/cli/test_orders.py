@@ -196,6 +196,7 @@ def test_what_cannot_be_shown_or_cancelled_is_one_line_that_says_why(shop: Shop,
         (("show", "999"), 1, "there is no order 999"),
         (("show", "tea"), 2, "tea is neither the number nor the id of an order"),
         (("show", "9" * 5000), 2, "999"),
+        (("cancel", str(declined.id)), 1, "an order that is payment_failed cannot become cancelled"),
         (("cancel", str(declined.id), "--yes"), 1, "an order that is payment_failed cannot become cancelled"),
         (("cancel", str(declined.id), "--yes", "--reason", " "), 2, "a reason is one line"),
     ):
