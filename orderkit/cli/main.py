@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""
 
+LONGEST_BOUND = 10**9
+
 OK, DOES_NOT_HOLD, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -90,8 +92,18 @@ def _whole(param: Any) -> Any:
 def _mark_up(command: Any) -> None:
     # Markdown, because rich's own markup takes [square brackets] out of a text.
     command.rich_markup_mode = "markdown"
+    for one in command.get_params(typer.Context(command)):
+        _describe_briefly(one)
     for one in getattr(command, "commands", {}).values():
         _mark_up(one)
+
+
+def _describe_briefly(param: Any) -> None:
+    """Leaves out of the help that a flag is true or false, and bounds that are only those of a column, too long for a line."""
+    if getattr(param, "is_flag", False):
+        param.metavar = ""
+    if max(abs(getattr(param, name, None) or 0) for name in ("min", "max")) > LONGEST_BOUND:
+        param._get_number_range_help_str = lambda: None
 
 
 def _say_version(wanted: bool) -> None:
@@ -127,7 +139,9 @@ def main() -> None:
         os.environ.setdefault(f"LOGURU_{name}", value)
     arguments = sys.argv[1:] or ["--help"]
     try:
-        status = typer.main.get_command(app).main(arguments, "orderkit", standalone_mode=False)
+        command = typer.main.get_command(app)
+        _mark_up(command)
+        status = command.main(arguments, "orderkit", standalone_mode=False)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:

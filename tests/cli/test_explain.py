@@ -118,8 +118,10 @@ def test_plans_with_an_index_and_without_stand_side_by_side(cli: Cli, seeded: Da
 
 def test_evidence_is_saved_as_text_and_as_json(cli: Cli, shop: Database, tmp_path: Path) -> None:
     folder = tmp_path / "evidence" / "plans"
-    assert cli("explain", "--save", str(folder)).code == 0
-    assert cli("explain", "--without", "ix_orders_total", "--save", str(folder)).code == 0
+    told = cli("explain", "--save", str(folder))
+    assert (told.code, told.err) == (0, f"written to {folder}/explain.txt and .json\n")
+    told = cli("explain", "--without", "ix_orders_total", "--save", str(folder))
+    assert (told.code, told.err) == (0, f"written to {folder}/without-ix_orders_total.txt and .json\n")
     assert sorted(path.name for path in folder.iterdir()) == [
         "explain.json",
         "explain.txt",
