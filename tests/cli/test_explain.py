@@ -119,9 +119,13 @@ def test_plans_with_an_index_and_without_stand_side_by_side(cli: Cli, seeded: Da
 def test_evidence_is_saved_as_text_and_as_json(cli: Cli, shop: Database, tmp_path: Path) -> None:
     folder = tmp_path / "evidence" / "plans"
     told = cli("explain", "--save", str(folder))
-    assert (told.code, told.err) == (0, f"written to {folder}/explain.txt and .json\n")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.endswith(f"\nwritten to {folder}/explain.txt and .json\n")
     told = cli("explain", "--without", "ix_orders_total", "--save", str(folder))
-    assert (told.code, told.err) == (0, f"written to {folder}/without-ix_orders_total.txt and .json\n")
+    assert told.code == 0
+    assert told.out.endswith(f"\nwritten to {folder}/without-ix_orders_total.txt and .json\n")
+    told = cli("explain", "orders.by_total", "--json", "--save", str(tmp_path / "json"))
+    assert [one["name"] for one in json.loads(told.out)] == ["orders.by_total"]
     assert sorted(path.name for path in folder.iterdir()) == [
         "explain.json",
         "explain.txt",
