@@ -29,7 +29,7 @@ from orderkit.rows import update_rows
 
 DAY = timedelta(days=1)
 APPROXIMATELY = 1e-12
-"""Sums past 2**63 - 1 that differ by less, of each other, are the same on SQLite: each of thousands of additions rounds by 1e-16."""
+"""Sums past 2**63 - 1 that differ by less, of each other, are the same on SQLite: each of thousands of additions rounds them."""
 MONTHLY = tuple(kind for kind, grains in GRAINS_OF.items() if "month" in grains)
 
 Progress = Callable[[int], None]

@@ -24,6 +24,14 @@ SUMS = ("currency", "orders", "gross", "refunded", "net", "average")
 MOST = 10_000
 """Rows that the command line asks for at most; over HTTP a page is what pages are."""
 
+HEADERS = {
+    "Report-Source": "source",
+    "Report-As-Of": "as_of",
+    "Report-Lag-Seconds": "lag_seconds",
+    "Report-Warning": "warning",
+}
+"""What tells over HTTP which member of what a report says of itself."""
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet would take a cell for a formula by, the wide forms too (OWASP, CSV Injection)."""
 
@@ -83,9 +91,27 @@ def by_status(source: Source, asked: Asked) -> Answer:
 
 
 def of_user(source: Source, asked: Asked, user_id: UUID) -> Answer:
-    """What one user spent, in each currency. Raises NotFound."""
+    """What one user spent, in each currency. Raises NotFound, never because a replica has not heard of that user yet."""
+    source.decide(lambda connection: spending.require(connection, user_id))
     read = source.read(lambda books: spending.report(books, asked, user_id))
     return Answer(SUMS, _by_currency(read.value), {"user_id": user_id} | _told(asked, read), "net")
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    """Where it is from, for whom the rows alone do not say so: headers of HTTP. What is not known has none."""
+    told = {name: answer.beside.get(member) for name, member in HEADERS.items()}
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def provenance(answer: Answer) -> str:
+    """The same in a line, of a report that is from a replica or has a warning; else ""."""
+    told = []
+    if answer.beside["source"] == "replica":
+        lag = answer.beside["lag_seconds"]
+        told.append("from the replica" + ("" if lag is None else f", {lag:g} s behind"))
+    if warning := answer.beside.get("warning"):
+        told.append(f"warning: {warning}")
+    return "; ".join(told)
 
 
 def as_csv(answer: Answer) -> str:

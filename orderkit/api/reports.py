@@ -22,6 +22,7 @@ from orderkit.api.report_answers import Answer
 
 CSV = "text/csv"
 RANGE, PAGE = ("from", "to", "tz", "currency", "format"), ("limit", "cursor")
+HEADER_TYPES = {"lag_seconds": "number"}
 DATES = Names("from_date", "to_date")
 
 router = APIRouter(tags=["reports"], dependencies=[Depends(requires("analytics:read"))])
@@ -140,7 +141,10 @@ class ReportAnswer(BaseModel):
     as_of: datetime | None = Field(description="It is true of this moment; null where a replica does not know.")
     source: Literal["primary", "replica"]
     lag_seconds: float | None = Field(description="How far the replica was behind.")
-    warning: str | None = Field(None, description="Present if the replica should have been read and could not be.")
+    warning: str | None = Field(
+        None,
+        description="Present if the replica should have been read and could not be, or cannot say how far behind it is.",
+    )
 
 
 class DailyReport(ReportAnswer):
@@ -173,12 +177,18 @@ class SalesReport(ReportAnswer):
 
 def _documented(model: type[BaseModel], *statuses: int) -> dict[str, Any]:
     """What a route says of its answers: the report in either form, and how it is refused."""
-    forms = {200: {"content": {CSV: {"schema": {"type": "string"}}}, "description": "The report."}}
+    # CSV has rows alone, so that what a report says of itself is in headers, too.
+    headers = {
+        name: {"description": f"As `{member}` of the JSON.", "schema": {"type": HEADER_TYPES.get(member, "string")}}
+        for name, member in report_answers.HEADERS.items()
+    }
+    csv = {"schema": {"type": "string"}}
+    forms = {200: {"content": {CSV: csv}, "headers": headers, "description": "The report."}}
     return {"response_model": model, "responses": forms | problems.responses(*statuses)}
 
 
 def _answer(answer: Answer, as_csv: bool, next_cursor: str | None = None, more_at: str | None = None) -> Response:
-    headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+    headers = {"Vary": "Accept", "Cache-Control": "no-store"} | report_answers.headers(answer)
     if more_at is not None:
         headers["Link"] = f'<{more_at}>; rel="next"'
     if as_csv:

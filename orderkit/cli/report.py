@@ -259,6 +259,7 @@ def _show(
     limit: int = 0,
 ) -> None:
     from orderkit.analytics.source import Source
+    from orderkit.api import report_answers
     from orderkit.settings import load_settings
 
     if json_:
@@ -275,6 +276,8 @@ def _show(
         finally:
             source.close()
     _write(_shown(title, answer, format_, output), output)
+    if format_ in (Format.CSV, Format.SVG) and (told := report_answers.provenance(answer)):
+        typer.echo(told, err=True)
     if answer.last is not None:
         typer.echo(f"there are more: add --limit {printing.more_than(limit)}", err=True)
 

@@ -64,7 +64,7 @@ QUERIES = (
         "reports.user",
         "whether there ever was such a user",
         "pk_users",
-        lambda b: spending.report(Books(b.connection), asked(), b.order.user_id),
+        lambda b: spending.require(b.connection, b.order.user_id),
     ),
     Query(
         "reports.emails",

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from orderkit.analytics.facts import Sold
+from orderkit.analytics.source import UNTOLD
 from orderkit.auth.models import User
 from orderkit.cli import report_chart
 from orderkit.db import Database
@@ -257,3 +258,15 @@ def test_more_than_is_shown_is_told(cli: Cli, database: Database) -> None:
     histories.write(database, [Past(at(1), one.id, "GBP", None, "paid", (Sold("TEA", 1, 1),)) for one in users])
     assert cli("report", "revenue", "--limit", "2").err == "there are more: add --limit 20\n"
     assert cli("report", "revenue", "--limit", "3").err == ""
+
+
+@pytest.mark.usefixtures("march")
+@pytest.mark.parametrize("format_", ["csv", "svg"])
+def test_what_has_rows_alone_says_on_stderr_where_it_is_from(
+    cli: Cli, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    wanted = ("report", "daily", "--format", format_, "-o", str(tmp_path / "out"))
+    assert cli(*wanted).err == ""
+    monkeypatch.setenv("ORDERKIT_REPLICA_URL", database.url.render_as_string(hide_password=False))
+    assert cli(*wanted).err == f"from the replica; warning: {UNTOLD}\n"
+    assert UNTOLD in json.loads(cli("report", "daily", "--json").out)["warning"]
