@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from orderkit import money
 from orderkit.analytics import periods
@@ -17,6 +17,23 @@ DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 T = TypeVar("T")
+
+MOST_TOLD = 40
+"""Characters of what was asked that an answer says again."""
+
+
+class Names(NamedTuple):
+    """What whoever asks calls each part, and asking for the period before."""
+
+    start: str = "from"
+    end: str = "to"
+    tz: str = "tz"
+    currency: str = "currency"
+    compare: str = "compare=previous"
+
+
+QUERY = Names()
+"""As a URL has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +55,45 @@ def asked(
     tz: str = "UTC",
     currency: str | None = None,
     *,
-    names: tuple[str, str] = ("from", "to"),
+    names: Names = QUERY,
 ) -> Asked:
-    """What these texts ask for; `names` is what the bounds are called. Raises Invalid that tells all that is wrong."""
+    """What these texts ask for. Raises Invalid that tells all that is wrong, each by its name and what was said."""
     wrong: list[tuple[str, str]] = []
+    told: list[str] = []
+
+    def refuse(name: str, text: str, why: str) -> None:
+        wrong.append((f"#/query/{name}", why))
+        told.append(f"{name} {text}: {why}" if text.isprintable() and 0 < len(text) <= MOST_TOLD else f"{name}: {why}")
 
     def read(name: str, text: str | None, what: Callable[[str], T]) -> T | None:
         try:
             return None if text is None else what(text)
         except ValueError as error:
-            wrong.append((f"#/query/{name}", str(error)))
+            refuse(name, text or "", str(error))
             return None
 
-    first, last = read(names[0], start, bound), read(names[1], end, bound)
-    zone, currency = read("tz", tz, periods.zone), read("currency", currency, _currency)
+    first, last = read(names.start, start, bound), read(names.end, end, bound)
+    zone, currency = read(names.tz, tz, periods.zone), read(names.currency, currency, _currency)
     wanted = Range(first, last, zone or UTC)
     if not wrong and wanted.is_reversed:
-        wrong.append((f"#/query/{names[1]}", f"is before {names[0]}"))
+        refuse(names.end, end or "", f"it is before {names.start} {start}")
     if wrong:
-        told = "; ".join(f"{where.rsplit('/', 1)[-1]} {what}" for where, what in wrong)
-        raise Invalid(f"there is no such report: {told}", pointers=wrong)
+        raise Invalid("; ".join(told), pointers=wrong)
     return Asked(wanted, tz, currency)
 
 
-def before(asked: Asked, *, names: tuple[str, str] = ("from", "to")) -> Asked:
+def before(asked: Asked, *, names: Names = QUERY) -> Asked:
     """The same for the period before. Raises Invalid where there is none, as before a range that never began."""
+    bounds = ((names.start, asked.range.start), (names.end, asked.range.end))
+    missing = [name for name, one in bounds if one is None]
+    if missing:
+        why = f"{names.compare} needs {names.start} and {names.end}"
+        raise Invalid(why, pointers=[(f"#/query/{name}", why) for name in missing])
     try:
         return Asked(asked.range.previous(), asked.tz, asked.currency)
     except ValueError as error:
-        missing = names[0] if asked.range.start is None else names[1]
-        wrong = [(f"#/query/{missing}", "is needed to compare"), ("#/query/compare", str(error))]
         raise Invalid(
-            f"there is no period to compare with: {error}",
-            pointers=wrong if None in (asked.range.start, asked.range.end) else wrong[1:],
+            f"there is no period to compare with: {error}", pointers=[("#/query/compare", str(error))]
         ) from None
 
 
@@ -82,8 +105,8 @@ def bound(text: str) -> date | datetime:
         if INSTANT.fullmatch(text):
             return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("is no day that there is") from None
-    raise ValueError("is no day, as 2026-03-01, and no time of RFC 3339 with its zone, as 2026-03-01T06:00:00Z")
+        raise ValueError("there is no such day" if DAY.fullmatch(text) else "there is no such time") from None
+    raise ValueError("neither a day, as 2026-03-01, nor a time with its zone, as 2026-03-01T06:00:00Z (RFC 3339)")
 
 
 def told(one: Bound) -> str | None:
@@ -95,5 +118,5 @@ def told(one: Bound) -> str | None:
 
 def _currency(code: str) -> str:
     if not money.is_currency(code):
-        raise ValueError("is no currency of ISO 4217 that one can pay with, such as GBP")
+        raise ValueError("no currency of ISO 4217 that one can pay with, such as GBP")
     return code

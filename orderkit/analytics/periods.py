@@ -81,12 +81,12 @@ class Range:
         """The instants of the range, as far as they lie `within`: one span, but where a day is in two."""
         start, end = max(within.start, _earliest(self.start)), min(within.end, _latest(self.end))
         if end - start <= 4 * _MARGIN:
-            return _joined(Span(one.start, one.end) for one in self._days(within))
+            return joined(Span(one.start, one.end) for one in self._days(within))
         # Only near its bounds is a day in question: who asks for all that was before 2030 waits for no day of the year 3.
         inner = Span(start + 2 * _MARGIN, end - 2 * _MARGIN)
         near = [self._days(Span(start, inner.start)), self._days(Span(inner.end, end))]
         first, last = ([Span(one.start, one.end) for one in days] for days in near)
-        return _joined([*first, inner, *last])
+        return joined([*first, inner, *last])
 
     def pieces(self, within: Span, by: By) -> list[Piece]:
         """The same, cut into local days or months. What belongs together is one piece if nothing lies between."""
@@ -128,11 +128,18 @@ class Range:
 
 
 def zone(name: str) -> ZoneInfo:
-    """A zone of the IANA database. Raises ValueError for what is none."""
+    """A zone of the IANA database. Raises ValueError for what is none, which names the zone of such a city."""
     # Not whatever ZoneInfo finds: it looks for a file of that name.
     if name not in _names():
-        raise ValueError("is no time zone of IANA, such as UTC or Europe/London")
+        typed = name.casefold().replace(" ", "_")
+        meant = sorted(one for one in _names() if typed in (one.casefold(), _city(one)))
+        told = f"; there is {', '.join(meant)}" if meant else ", such as UTC or Europe/London"
+        raise ValueError(f"no time zone of IANA{told}")
     return ZoneInfo(name)
+
+
+def _city(zone: str) -> str:
+    return zone.rpartition("/")[2].casefold()
 
 
 @cache
@@ -233,7 +240,8 @@ def _offset(in_zone: tzinfo, at: datetime) -> timedelta:
     return at.astimezone(in_zone).utcoffset() or timedelta(0)
 
 
-def _joined(spans: Iterable[Span]) -> list[Span]:
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same instants, in as few spans as can be; they are given in order of time."""
     found: list[Span] = []
     for one in spans:
         if found and found[-1].end == one.start:

@@ -9,22 +9,27 @@ so a run that was killed is simply run again.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, literal, or_, select, true, union_all
+from sqlalchemy import Connection, Select, and_, literal, or_, select
 
-from orderkit.analytics import facts, periods, rollups
+from orderkit.analytics import facts, known, rollups
 from orderkit.analytics.models import GRAINS_OF, Rollup
 from orderkit.analytics.rollups import COLUMNS, KEY, Key, Sums
 from orderkit.db import Database, UtcDateTime
 from orderkit.orders.models import Order
-from orderkit.payments.models import Refund, RefundStatus
+from orderkit.payments.models import RefundStatus
 from orderkit.rows import update_rows
 
 DAY = timedelta(days=1)
+APPROXIMATELY = 1e-12
+"""Sums past 2**63 - 1 that differ by less, of each other, are the same on SQLite: each of thousands of additions rounds them."""
 MONTHLY = tuple(kind for kind, grains in GRAINS_OF.items() if "month" in grains)
 
 Progress = Callable[[int], None]
@@ -32,12 +37,14 @@ Progress = Callable[[int], None]
 
 _rollups = Rollup.__table__  # type: ignore[attr-defined]
 _orders = Order.__table__  # type: ignore[attr-defined]
-_refunds = Refund.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row of the rollups that says something else than a recount. Both have COLUMNS; no row says zeros."""
+    """A row of the rollups that says something else than a recount. Both have COLUMNS; no row says zeros.
+
+    On SQLite sums past 2**63 - 1 are told apart only where they differ by more than rounding.
+    """
 
     key: Key
     recounted: tuple[int, ...]
@@ -46,75 +53,61 @@ class Difference:
 
 def compare(database: Database, *, progress: Progress = lambda _days: None) -> Iterator[Difference]:
     """Every difference between the rollups and a recount; changes nothing and holds nobody up."""
-    for day, days, month_ends in _days(database):
+    for day, month_ends in _days(database):
         with database.snapshot() as session:
             yield from _of_day(session.connection(), day)
         if month_ends:
             with database.snapshot() as session:
                 yield from _of_month(session.connection(), day.replace(day=1))
-        progress(days)
+        progress(1)
 
 
 def run(database: Database, *, progress: Progress = lambda _days: None) -> int:
     """Puts right what differs; how many rows. Meanwhile the relay and imports wait for a day's recount at most."""
     put_right = 0
-    for day, days, month_ends in _days(database):
+    for day, month_ends in _days(database):
         _know_countries(database, day)
         put_right += _put_right(database, day, _of_day)
         if month_ends:  # after its days, of which it is the sum
             put_right += _put_right(database, day.replace(day=1), _of_month)
-        progress(days)
+        progress(1)
     return put_right
 
 
 def extent(database: Database) -> int:
-    """How many days there are from the first of which anything is known to the last: what `progress` will add up to."""
+    """Of how many days anything is known: what `progress` will add up to."""
     with database.reading() as session:
-        first, last = _next_day(session.connection(), None), _last_day(session.connection())
-    return (last - first) // DAY + 1 if first and last else 0
+        return len(_known_days(session.connection()))
 
 
-def _days(database: Database) -> Iterator[tuple[datetime, int, bool]]:
-    """Every day of which anything is known, how many days further that is, and whether it is the last such of its month.
+def _days(database: Database) -> Iterator[tuple[datetime, bool]]:
+    """Every day of which anything is known, and whether it is the last such of its month.
 
     Whatever comes while these are gone through is added by whoever brings it.
     """
     with database.reading() as session:
-        day, last = _next_day(session.connection(), None), _last_day(session.connection())
-    before = day - DAY if day else None
-    while day is not None and before is not None and last is not None and day <= last:
-        with database.reading() as session:
-            following = _next_day(session.connection(), day + DAY)
-        month_ends = following is None or (following.year, following.month) != (day.year, day.month)
-        yield day, (day - before) // DAY, month_ends or following > last  # type: ignore[operator]
-        before, day = day, following
+        days = _known_days(session.connection())
+    for day, following in zip_longest(days, days[1:]):
+        yield day, following is None or (following.year, following.month) != (day.year, day.month)
 
 
-def _next_day(connection: Connection, after: datetime | None) -> datetime | None:
-    """The first day, from `after` on, of which base tables or rollups know anything; empty ones are skipped by the indexes."""
-    return _outermost_day(connection, func.min, lambda column: true() if after is None else column >= after)
+def _known_days(connection: Connection) -> list[datetime]:
+    """The days of which base tables or rollups know anything."""
+    found: set[date] = set()
+    for rows in _KNOWING:
+        found.update(connection.execute(known.starts(connection.dialect.name, rows, "day")).scalars())
+    return [known.instant(day) for day in sorted(found)]
 
 
-def _last_day(connection: Connection) -> datetime | None:
-    return _outermost_day(connection, func.max, lambda _column: true())
-
-
-def _outermost_day(connection: Connection, outermost: Any, within: Callable[[Any], Any]) -> datetime | None:
-    succeeded = _refunds.c.status == RefundStatus.SUCCEEDED.value
-    each = [
-        select(outermost(_orders.c.created_at).label("at")).where(within(_orders.c.created_at)),
-        select(outermost(_refunds.c.created_at)).where(succeeded, within(_refunds.c.created_at)),
-        *(
-            select(outermost(_rollups.c.bucket)).where(
-                _rollups.c.kind == kind, _rollups.c.grain == grain, within(_rollups.c.bucket)
-            )
-            for kind, grains in GRAINS_OF.items()
-            for grain in grains
-        ),
-    ]
-    found = select(outermost(union_all(*each).subquery().c.at))
-    at: datetime | None = connection.execute(found).scalar()
-    return None if at is None else periods.floor(at, "day")
+_KNOWING = (
+    known.Rows("orders", "created_at"),
+    known.Rows("refunds", "created_at", f"status = '{RefundStatus.SUCCEEDED.value}'"),
+    *(
+        known.Rows("rollups", "bucket", f"kind = '{kind}' AND grain = '{grain}'")
+        for kind, grains in GRAINS_OF.items()
+        for grain in grains
+    ),
+)
 
 
 def _put_right(
@@ -139,13 +132,8 @@ def _of_day(connection: Connection, day: datetime) -> list[Difference]:
         into = recounted.setdefault(key, [0] * len(COLUMNS))
         for place, value in enumerate(sums):
             into[place] -= value
-    found = _rows(connection, rows_within(day, end))
-    return [
-        Difference(key, there, here)
-        for key in sorted(recounted.keys() | found.keys())
-        if key.grain != "month"
-        and (there := tuple(recounted.get(key, _NOTHING))) != (here := tuple(found.get(key, _NOTHING)))
-    ]
+    recounted = {key: sums for key, sums in recounted.items() if key.grain != "month"}
+    return _differences(connection, recounted, _rows(connection, rows_within(day, end)))
 
 
 _NOTHING = [0] * len(COLUMNS)
@@ -156,11 +144,25 @@ def _of_month(connection: Connection, month: datetime) -> list[Difference]:
     end = (month + 31 * DAY).replace(day=1)
     days = _rows(connection, sums_of_days(connection, month, end))
     months = _rows(connection, rows_of_month(month))
+    return _differences(connection, days, months)
+
+
+def _differences(connection: Connection, recounted: Sums, found: Sums) -> list[Difference]:
+    alike = _alike_on_sqlite if connection.dialect.name == "sqlite" else operator.eq
+    both = (
+        (key, tuple(recounted.get(key, _NOTHING)), tuple(found.get(key, _NOTHING)))
+        for key in sorted(recounted.keys() | found.keys())
+    )
     return [
         Difference(key, there, here)
-        for key in sorted(days.keys() | months.keys())
-        if (there := tuple(days.get(key, _NOTHING))) != (here := tuple(months.get(key, _NOTHING)))
+        for key, there, here in both
+        if not all(alike(one, other) for one, other in zip(there, here, strict=True))
     ]
+
+
+def _alike_on_sqlite(one: int, other: int) -> bool:
+    """Whether two sums are the same as far as SQLite can tell, which approximates those past 2**63 - 1 (`BigSum`)."""
+    return one == other or (max(abs(one), abs(other)) >= 2**63 and math.isclose(one, other, rel_tol=APPROXIMATELY))
 
 
 def _rows(connection: Connection, query: Select[Any]) -> Sums:

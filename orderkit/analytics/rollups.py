@@ -158,5 +158,8 @@ def sum_of(dialect: str, column: Any) -> ColumnElement[int]:
     """The sum of a column of sums. SQLite's own stops with an error past 2**63 - 1; this one then approximates."""
     if dialect == "postgresql":
         return func.sum(column)
-    high, low = (func.sum(column.op(part)(literal_column("4294967296"))) for part in "/%")
-    return type_coerce(high.op("*")(literal_column("4294967296")).op("+")(low), BigSum)
+    base: ColumnElement[int] = literal_column("4294967296")
+    is_exact = func.typeof(column).op("=")(literal_column("'integer'"))
+    # % would make the largest integer of what is none; / divides that without a rest.
+    high, low = func.sum(column.op("/")(base)), func.sum(column.op("%")(base).op("*")(is_exact.self_group()))
+    return type_coerce(high.op("*")(base).op("+")(low), BigSum)

@@ -1,6 +1,7 @@
 """Where reports are read: from the replica, if there is one and it answers, else from the database itself.
 
-A report decides nothing, so it may be a little behind; it says how far. Nothing else is ever read from a replica.
+A report decides nothing, so it may be a little behind; it says how far. Nothing else is ever read from a replica: whether there
+is somebody to report on is asked of the database itself.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from orderkit.settings import Settings
 PAUSE_S = 10.0
 """A replica that failed is left alone for so long: to find out again costs each report the time to connect."""
 FAILED = "the replica cannot be read just now; this is from the database itself"
+UNTOLD = "the replica follows no primary as a standby does: how far behind it is cannot be told"
+UNTOLD_S = 600.0
+"""The log says so at most once in so long."""
 
 T = TypeVar("T")
 
@@ -31,7 +35,7 @@ T = TypeVar("T")
 class Read(Generic[T]):
     """What was read, and where. `as_of` is the moment it is true of, and `lag_seconds` how long ago that was.
 
-    Both are None where a replica does not know, because it does not follow PostgreSQL's own stream.
+    Both are None where a replica does not know, because it does not follow PostgreSQL's own stream; `warning` says so then.
     """
 
     value: T
@@ -47,7 +51,7 @@ class Source:
     def __init__(self, settings: Settings, primary: Database) -> None:
         self._primary = primary
         self._replica = Database(settings, url=settings.replica_url) if settings.replica_url else None
-        self._again_at = 0.0
+        self._again_at = self._log_untold_at = 0.0
 
     def read(self, report: Callable[[Books], T]) -> Read[T]:
         """What `report` makes of one snapshot."""
@@ -55,7 +59,10 @@ class Source:
         if self._replica is not None:
             if time.monotonic() >= self._again_at:
                 try:
-                    return _from_replica(self._replica, report)
+                    read = _from_replica(self._replica, report)
+                    if read.warning is not None:
+                        self._log_untold()
+                    return read
                 except (DBAPIError, *UNREACHABLE) as error:
                     # Also a query that the standby cancelled to go on replaying, and a schema that has not got there yet.
                     self._again_at = time.monotonic() + PAUSE_S
@@ -65,6 +72,16 @@ class Source:
         with self._primary.snapshot() as session:
             at = clock.now()
             return Read(report(Books(session.connection())), at, "primary", 0.0, warning)
+
+    def decide(self, question: Callable[[Connection], T]) -> T:
+        """What the database itself answers now."""
+        with self._primary.reading() as session:
+            return question(session.connection())
+
+    def _log_untold(self) -> None:
+        if time.monotonic() >= self._log_untold_at:
+            self._log_untold_at = time.monotonic() + UNTOLD_S
+            logger.warning("ORDERKIT_REPLICA_URL: {}", UNTOLD)
 
     def close(self) -> None:
         if self._replica is not None:
@@ -78,7 +95,9 @@ def _from_replica(replica: Database, report: Callable[[Books], T]) -> Read[T]:
         # Asked first: what is replayed meanwhile is not in the snapshot.
         lag = None if replica.is_sqlite else _lag(connection)
         value = report(Books(connection))
-    return Read(value, None if lag is None else at - timedelta(seconds=lag), "replica", lag)
+    if lag is None:
+        return Read(value, None, "replica", None, UNTOLD)
+    return Read(value, at - timedelta(seconds=lag), "replica", lag)
 
 
 def _lag(connection: Connection) -> float | None:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, literal_column, select, text
 
-from orderkit.analytics import facts, periods, rollups
+from orderkit.analytics import facts, known, periods, rollups
 from orderkit.analytics.facts import Fact
 from orderkit.analytics.models import GRAINS_OF, Rollup
 from orderkit.analytics.periods import Cover, Piece, Span
@@ -107,6 +107,17 @@ class Books:
             return None
         last = min(max(found) + timedelta(days=1), periods.LAST)
         return Span(periods.floor(min(found), "month"), periods.ceiling(last, "month"))
+
+    def stretches(self, kind: Kind) -> list[Span]:
+        """Whole months in which all lies that there is to report, and none in which there is nothing; in order of time.
+
+        What is laid out day by day is laid out in these: between two of them may be a century.
+        """
+        statement = _MONTHS[self.connection.dialect.name].execution_options(query="reports.months")
+        months = {known.instant(start) for start in self.connection.execute(statement, {"kind": kind}).scalars()}
+        months |= {periods.floor(fact.at, "month") for fact in self.tail(kind)}
+        spans = (Span(one, periods.ceiling(one + timedelta(days=1), "month")) for one in sorted(months))
+        return periods.joined(spans)
 
     def tallies(self, kind: Kind, pieces: Sequence[Piece | Span], currency: str | None = None) -> Tallies:
         """Sums of each group in each of the pieces, which do not overlap. None that is nothing at all."""
@@ -200,6 +211,9 @@ def sums(dialect: str, table: str) -> str:
     """SQL for the sum of each of COLUMNS, under its name."""
     return ", ".join(f"{sum_of(dialect, f'{table}.{name}')} AS {name}" for name in COLUMNS)
 
+
+_DAYS = known.Rows("rollups", "bucket", "kind = :kind AND grain = 'day'")
+_MONTHS = {dialect: known.starts(dialect, _DAYS, "month") for dialect in ("postgresql", "sqlite")}
 
 SUM_TYPES: dict[str, Any] = dict.fromkeys(COLUMNS, BigSum())
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query, Request
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from orderkit.api.parameters import refuse_unknown
 from orderkit.auth.accounts import normal_email
@@ -55,7 +55,9 @@ def _email(value: Any) -> Any:
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
-Amount = Annotated[int, BeforeValidator(_whole)]
+# The bounds come first: behind another validator they would not be bounds in the document.
+Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT), BeforeValidator(_whole)]
+Number = Annotated[int, Field(ge=1, le=MAX_NUMBER), BeforeValidator(_whole)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,9 @@ async def asked(
         BeforeValidator(_email),
         Query(max_length=254, description="Whose, by the whole address, in whatever spelling; as `user_id`."),
     ] = None,
-    min_total: Annotated[
-        Amount | None, Query(ge=0, le=MAX_AMOUNT, description="In minor units, whatever the currency.")
-    ] = None,
-    max_total: Annotated[Amount | None, Query(ge=0, le=MAX_AMOUNT, description="Itself included.")] = None,
-    number: Annotated[Amount | None, Query(ge=1, le=MAX_NUMBER, description="The one with this number.")] = None,
+    min_total: Annotated[Amount | None, Query(description="In minor units, whatever the currency.")] = None,
+    max_total: Annotated[Amount | None, Query(description="Itself included.")] = None,
+    number: Annotated[Number | None, Query(description="The one with this number.")] = None,
     sort: Annotated[
         Sort, Query(description="`total` sorts by the number of minor units, whatever the currency.")
     ] = "created_at",

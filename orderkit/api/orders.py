@@ -109,7 +109,8 @@ def idempotency_key(request: Request) -> str:
     """The key of the request; quoted (RFC 8941, a string) and bare are the same. Raises KeyMissing and KeyMalformed."""
     values = request.headers.getlist("idempotency-key")
     if not values:
-        raise KeyMissing("send an Idempotency-Key header: one new value, such as a UUID, for each new order")
+        what = "refund" if request.scope["path"].endswith("/refunds") else "order"
+        raise KeyMissing(f"send an Idempotency-Key header: one new value, such as a UUID, for each new {what}")
     if len(values) > 1:
         raise KeyMalformed("send one Idempotency-Key header, not several")
     key = values[0].strip(" \t")
@@ -272,9 +273,8 @@ def readable(connection: Connection, order_id: UUID, caller: Caller) -> OrderSna
 def sent(connection: Connection, order: OrderSnapshot, *, to_staff: bool) -> Response:
     """The answer that is one order, with its ETag."""
     (answer,) = answers.orders(connection, [order], to_staff=to_staff)
-    return Response(
-        json.dumps(answer, ensure_ascii=False), headers={"ETag": f'"{order.version}"'}, media_type="application/json"
-    )
+    content = json.dumps(answer, separators=(",", ":"), ensure_ascii=False)
+    return Response(content, headers={"ETag": f'"{order.version}"'}, media_type="application/json")
 
 
 @router.get(
@@ -310,5 +310,5 @@ def list_orders(
 
 
 def _page(items: list[dict[str, Any]], next_cursor: str | None) -> Response:
-    content = json.dumps({"items": items, "next_cursor": next_cursor}, ensure_ascii=False)
+    content = json.dumps({"items": items, "next_cursor": next_cursor}, separators=(",", ":"), ensure_ascii=False)
     return Response(content, media_type="application/json")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query, Request
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from orderkit.errors import CursorInvalid
 
@@ -109,8 +109,9 @@ def _derived_key(signing_key: str) -> bytes:
 
 async def paging(
     request: Request,
+    # The bounds come first: behind another validator they would not be bounds in the document.
     limit: Annotated[
-        int, BeforeValidator(_digits), Query(ge=1, le=MAX_LIMIT, description="How many items at most.")
+        int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_digits), Query(description="How many items at most.")
     ] = DEFAULT_LIMIT,
     cursor: Annotated[
         str | None, Query(max_length=1000, description="`next_cursor` of the page before, unchanged.")

@@ -6,6 +6,7 @@ Every error leaves as `application/problem+json` (RFC 9457). `type` is a page of
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
@@ -360,9 +361,15 @@ def pointer(loc: tuple[int | str, ...]) -> str:
 
 def pointers(problems: Any) -> list[tuple[str, str]]:
     """Places and reasons from pydantic's list of errors; never what was sent, which may be a secret."""
-    return [
-        (pointer(tuple(one["loc"])), one["msg"].removeprefix("Value error, ")) for one in list(problems)[:MAX_POINTERS]
-    ]
+    return [(pointer(tuple(one["loc"])), _reason(one)) for one in list(problems)[:MAX_POINTERS]]
+
+
+def _reason(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is not known here"  # as of a parameter
+    if problem["loc"] == ("path", "order_id") and re.fullmatch(r"[0-9]{1,12}", problem["input"]):
+        return f"is no id, but a number; ask for GET /orders?number={problem['input']}"
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 async def _orderkit_error(_request: Request, error: Exception) -> Response:

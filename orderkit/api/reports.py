@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from orderkit.analytics import asking
-from orderkit.analytics.asking import Asked
+from orderkit.analytics.asking import Asked, Names
 from orderkit.analytics.reports.ranking import Place
 from orderkit.api import problems, report_answers
 from orderkit.api.dependencies import Running, requires
@@ -22,7 +22,8 @@ from orderkit.api.report_answers import Answer
 
 CSV = "text/csv"
 RANGE, PAGE = ("from", "to", "tz", "currency", "format"), ("limit", "cursor")
-DATES = ("from_date", "to_date")
+HEADER_TYPES = {"lag_seconds": "number"}
+DATES = Names("from_date", "to_date")
 
 router = APIRouter(tags=["reports"], dependencies=[Depends(requires("analytics:read"))])
 
@@ -140,7 +141,10 @@ class ReportAnswer(BaseModel):
     as_of: datetime | None = Field(description="It is true of this moment; null where a replica does not know.")
     source: Literal["primary", "replica"]
     lag_seconds: float | None = Field(description="How far the replica was behind.")
-    warning: str | None = Field(None, description="Present if the replica should have been read and could not be.")
+    warning: str | None = Field(
+        None,
+        description="Present if the replica should have been read and could not be, or cannot say how far behind it is.",
+    )
 
 
 class DailyReport(ReportAnswer):
@@ -173,12 +177,18 @@ class SalesReport(ReportAnswer):
 
 def _documented(model: type[BaseModel], *statuses: int) -> dict[str, Any]:
     """What a route says of its answers: the report in either form, and how it is refused."""
-    forms = {200: {"content": {CSV: {"schema": {"type": "string"}}}, "description": "The report."}}
+    # CSV has rows alone, so that what a report says of itself is in headers, too.
+    headers = {
+        name: {"description": f"As `{member}` of the JSON.", "schema": {"type": HEADER_TYPES.get(member, "string")}}
+        for name, member in report_answers.HEADERS.items()
+    }
+    csv = {"schema": {"type": "string"}}
+    forms = {200: {"content": {CSV: csv}, "headers": headers, "description": "The report."}}
     return {"response_model": model, "responses": forms | problems.responses(*statuses)}
 
 
 def _answer(answer: Answer, as_csv: bool, next_cursor: str | None = None, more_at: str | None = None) -> Response:
-    headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+    headers = {"Vary": "Accept", "Cache-Control": "no-store"} | report_answers.headers(answer)
     if more_at is not None:
         headers["Link"] = f'<{more_at}>; rel="next"'
     if as_csv:
@@ -266,7 +276,7 @@ def spending(user_id: UUID, app: Running, asked: Ranged, as_csv: AsCsv) -> Respo
 
 @router.get(
     "/admin/sales/report",
-    dependencies=[Depends(only(*DATES, "tz", "currency", "format", "by", "compare"))],
+    dependencies=[Depends(only(DATES.start, DATES.end, "tz", "currency", "format", "by", "compare"))],
     **_documented(SalesReport, 401, 403, 422, 503),
 )
 def sales_report(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from orderkit import money
+from orderkit.auth.audit_log import COMMAND_LINE
 from orderkit.fulfillment import delivery
 from orderkit.fulfillment.models import FulfillmentStatus
 from orderkit.orders import settlement
@@ -27,30 +29,44 @@ class Told(NamedTuple):
 NOBODY = {"kind": "orderkit"}
 
 
+def is_typed(source: str | None) -> bool:
+    """Whether the request that a row names was none, but the command line."""
+    return source is not None and source.startswith(f"{COMMAND_LINE} (")
+
+
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Whose story it is, and for whom: `names` of staff are known, and told, only `to_staff`."""
+    """Whose story it is, and for whom: `names` of staff are known, and told, only `to_staff`.
+
+    Of refunds, by id: `typed` has the source of those that the command line asked for, `pieces` what they are for.
+    """
 
     order: OrderSnapshot
     names: dict[UUID, str]
     to_staff: bool
+    typed: Mapping[UUID, str] = field(default_factory=dict)
+    pieces: Mapping[UUID, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
-    def actor(self, user_id: UUID | None) -> dict[str, Any]:
+    def actor(self, user_id: UUID | None, source: str | None = None) -> dict[str, Any]:
         if user_id is None:
-            return NOBODY
+            if not is_typed(source):
+                return NOBODY
+            return {"kind": "staff"} | ({"name": source} if self.to_staff else {})
         if user_id == self.order.user_id:
             return {"kind": "customer"}
         staff: dict[str, Any] = {"kind": "staff"}
         return staff | {"id": str(user_id), "name": self.names.get(user_id)} if self.to_staff else staff
 
-    def by(self, user_id: UUID | None) -> str:
-        actor = self.actor(user_id)
+    def by(self, user_id: UUID | None, source: str | None = None) -> str:
+        actor = self.actor(user_id, source)
         if actor is NOBODY:
             return ""
         if actor["kind"] == "customer":
             return " by the customer"
         name = actor.get("name")
-        return f" by {name} of the staff" if name else " by staff"
+        if user_id is None and name:
+            return f" on the {name}"
+        return f" by {name} (staff)" if name else " by staff"
 
 
 BECAME = {
@@ -83,11 +99,11 @@ def change(row: Any, teller: Teller) -> Told:
         "to": row.to_status,
         "version": row.version,
         "reason": row.reason,
-        "request_id": row.request_id,
+        "request_id": None if is_typed(row.request_id) else row.request_id,
     }
-    by, actor = teller.by(row.actor_id), teller.actor(row.actor_id)
+    by, actor = teller.by(row.actor_id, row.request_id), teller.actor(row.actor_id, row.request_id)
     if row.from_status == row.to_status and row.reason == settlement.CAPTURED_LATE:
-        return Told("status", _sentence("The payment came after the order was cancelled", None), detail, actor)
+        return Told("payment", _sentence("The payment came after the order was cancelled", None), detail, actor)
     if row.from_status == row.to_status:
         return Told("edit", _sentence(f"The order was edited{by}", row.reason), detail, actor)
     if row.from_status is None and row.to_status != OrderStatus.PENDING:
@@ -126,9 +142,25 @@ def payment_attempt(row: Any, _teller: Teller) -> Told:
 
 
 def refund_asked(row: Any, teller: Teller) -> Told:
-    detail = {"refund_id": row.id, "amount": row.amount, "currency": row.currency, "reason": row.reason}
-    what = f"A refund of {money.to_text(row.amount, row.currency)} was asked for{teller.by(row.actor_id)}"
-    return Told("refund", _sentence(what, row.reason), detail | {"status": "pending"}, teller.actor(row.actor_id))
+    source = teller.typed.get(row.id)
+    lines = [
+        {"line": line, "sku": teller.order.lines[line - 1].sku, "quantity": quantity}
+        for line, quantity in teller.pieces.get(row.id, ())
+    ]
+    detail = {
+        "refund_id": row.id,
+        "amount": row.amount,
+        "currency": row.currency,
+        "reason": row.reason,
+        "status": "pending",
+        "lines": lines,
+        "restock": row.restock,
+    }
+    pieces = ", ".join(f"{one['quantity']} of {one['sku']}" for one in lines)
+    back = ", to come back into stock," if row.restock else ""
+    what = f"A refund of {money.to_text(row.amount, row.currency)}{' for ' * bool(pieces)}{pieces}{back}"
+    what += f" was asked for{teller.by(row.actor_id, source)}"
+    return Told("refund", _sentence(what, row.reason), detail, teller.actor(row.actor_id, source))
 
 
 def refund_settled(row: Any, teller: Teller) -> Told:
@@ -147,7 +179,7 @@ def refund_settled(row: Any, teller: Teller) -> Told:
 def fulfillment(row: Any, _teller: Teller) -> Told:
     detail = {"fulfillment_id": row.id, "status": row.status, "tracking_number": row.tracking_number}
     unneeded = row.status == FulfillmentStatus.CANCELLED and row.created_at == row.updated_at  # made so, by `by_hand`
-    what = "No carrier was to be asked." if unneeded else "The parcel was put in the queue to be booked."
+    what = "No carrier was asked to take the parcel." if unneeded else "The parcel was put in the queue to be booked."
     return Told("fulfillment", what, detail, NOBODY)
 
 

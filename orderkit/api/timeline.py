@@ -17,9 +17,10 @@ from sqlalchemy import Connection, Select, and_, false, literal, not_, or_, sele
 
 from orderkit.api import telling
 from orderkit.api.answers import instant
+from orderkit.auth.audit_log import COMMAND_LINE
 from orderkit.auth.models import User
 from orderkit.fulfillment.models import DeadLetter, Fulfillment, FulfillmentAttempt
-from orderkit.orders import editing
+from orderkit.orders import editing, refund_lines
 from orderkit.orders.models import OrderHistory
 from orderkit.orders.snapshot import OrderSnapshot
 from orderkit.payments.models import PaymentAttempt, Refund, RefundStatus
@@ -36,7 +37,10 @@ _users = User.__table__  # type: ignore[attr-defined]
 class ActorAnswer(BaseModel):
     kind: str = Field(description="`customer`, `staff`, or `orderkit` itself.", examples=["staff"])
     id: UUID | None = Field(None, description="Of staff, shown to staff only.")
-    name: str | None = Field(None, description="Of staff, shown to staff only.")
+    name: str | None = Field(
+        None,
+        description="Of staff, shown to staff only; `command line (…)`, with whose it was, where that changed the order.",
+    )
 
 
 class TimelineItem(BaseModel):
@@ -44,8 +48,8 @@ class TimelineItem(BaseModel):
 
     at: datetime
     kind: str = Field(
-        description="`status`, `edit`, `payment_attempt`, `refund`, `fulfillment`, `fulfillment_attempt`, `delivery`"
-        " or `dead_letter`.",
+        description="`status`, `edit`, `payment` (it came late), `payment_attempt`, `refund`, `fulfillment`,"
+        " `fulfillment_attempt`, `delivery` or `dead_letter`.",
         examples=["status"],
     )
     what: str
@@ -191,7 +195,7 @@ def page(
         rows += [(row.told_at, number, row) for row in connection.execute(ordered)]
     rows.sort(key=lambda one: one[:2])  # stable: rows of one source and one time stay as they were read
     shown = rows[:limit]
-    teller = telling.Teller(order, _names(connection, [row for _, _, row in shown], order, to_staff), to_staff)
+    teller = _teller(connection, order, [row for _, _, row in shown], to_staff)
     items = [_item(at, SOURCES[number].tell(row, teller)) for at, number, row in shown]
     last = Position(shown[-1][0], shown[-1][1], str(shown[-1][2].told_row)) if len(rows) > limit else None
     return Page(items, last)
@@ -210,6 +214,25 @@ def _comes_after(source: Source, number: int, after: Position | None) -> Any:
     except ValueError:
         return false()
     return or_(later, and_(source.at == after.at, source.row > row))
+
+
+def _teller(connection: Connection, order: OrderSnapshot, rows: Sequence[Any], to_staff: bool) -> telling.Teller:
+    asked = [row for row in rows if "idempotency_key" in row._mapping]
+    pieces = refund_lines.of_refunds(connection, list({row.id for row in asked})) if asked else {}
+    typed = [
+        row for row in asked if row.actor_id is None and row.idempotency_key is not None
+    ]  # over HTTP all have an actor
+    sources = _sources(connection, order) if typed else {}
+    typed_in = {row.id: sources.get(row.created_at, f"{COMMAND_LINE} ()") for row in typed}
+    return telling.Teller(order, _names(connection, rows, order, to_staff), to_staff, typed_in, pieces)
+
+
+def _sources(connection: Connection, order: OrderSnapshot) -> dict[datetime, str]:
+    """Whose command line changed the order, by when."""
+    found = select(_history.c.at, _history.c.request_id).where(
+        _history.c.order_id == order.id, _history.c.request_id.like(f"{COMMAND_LINE} (%")
+    )
+    return {row.at: row.request_id for row in connection.execute(found)}
 
 
 def _names(connection: Connection, rows: Sequence[Any], order: OrderSnapshot, to_staff: bool) -> dict[UUID, str]:

@@ -18,6 +18,10 @@ from orderkit.observability import context
 _log = AuditEntry.__table__  # type: ignore[attr-defined]
 
 
+COMMAND_LINE = "command line"
+"""How a source begins that is no address; no id of a request has a space."""
+
+
 class Actor(NamedTuple):
     """Who makes a change: a user, or nobody known, and where from: an address, or the command line."""
 

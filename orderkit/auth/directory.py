@@ -6,6 +6,7 @@ there are. The deleted are in neither index.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Select, Text, literal, select, text, tuple_
 
 from orderkit.auth.models import User, folded
 from orderkit.errors import NotFound
-from orderkit.rows import update_rows
+from orderkit.rows import any_of, update_rows
 
 SCANNED = 1000
 """Rows that one page looks at, at most. Those whose address was found before are passed over, and could be millions."""
@@ -73,6 +74,12 @@ def get(connection: Connection, user_id: UUID) -> Account:
     if row is None:
         raise NotFound(f"there is no user {user_id}")
     return _account(row)
+
+
+def emails(connection: Connection, user_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The addresses of those users by id; of the deleted, what was put in its place."""
+    found = select(_users.c.id, _users.c.email).where(any_of(connection, _users.c.id, list(user_ids)))
+    return {row.id: row.email for row in connection.execute(found)}
 
 
 def page(connection: Connection, *, limit: int, q: str = "", after: Position | None = None) -> Found:

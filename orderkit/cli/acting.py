@@ -10,9 +10,19 @@ if TYPE_CHECKING:
 
 def acting() -> Actor:
     """Nobody's account: the command line, and the user there whose process it is, whatever the environment says."""
-    from orderkit.auth.audit_log import Actor
+    from orderkit.auth.audit_log import COMMAND_LINE, Actor
 
-    return Actor(None, f"command line ({_user()})")
+    return Actor(None, f"{COMMAND_LINE} ({_user()})")
+
+
+def confirm_in_terminal(yes: bool, question: str) -> None:
+    """Asks `question` unless `--yes` was given or nobody can answer. Raises Abort for a no."""
+    import sys
+
+    import typer
+
+    if not yes and sys.stdin.isatty():
+        typer.confirm(question, abort=True, err=True)
 
 
 def require_meant(yes: bool, question: str, otherwise: str) -> None:
@@ -22,15 +32,11 @@ def require_meant(yes: bool, question: str, otherwise: str) -> None:
     """
     import sys
 
-    import typer
-
     from orderkit.errors import Invalid
 
-    if yes:
-        return
-    if not sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
         raise Invalid(f"{otherwise}; if it is meant, add --yes")
-    typer.confirm(question, abort=True, err=True)
+    confirm_in_terminal(yes, question)
 
 
 def check_reason(reason: str) -> str:

@@ -7,21 +7,37 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
     from orderkit.db import Database
     from orderkit.settings import Settings
 
 
 @contextmanager
 def opened_database(settings: Settings | None = None) -> Iterator[Database]:
-    """Opens it, and closes it however the command ends. Raises ConfigurationError, also where the settings are read here.
+    """Opens it, and closes it however the command ends. Raises ConfigurationError, also where the settings are read here, and
+    where the command failed for want of a table or a column: the database is not migrated.
 
     What a command asks may take its time: no slow query is told of on the stderr of whoever waits for it.
     """
+    from sqlalchemy.exc import DBAPIError
+
     from orderkit.db import Database
     from orderkit.settings import load_settings
 
     database = Database((settings or load_settings()).model_copy(update={"slow_query": 0.0}))
     try:
         yield database
+    except DBAPIError as error:
+        _require_tables(database, error)
+        raise
     finally:
         database.dispose()
+
+
+def _require_tables(database: Database, error: DBAPIError) -> None:
+    from orderkit import migrating
+    from orderkit.cli import failures
+
+    if failures.lacks_tables(error):
+        migrating.require_current(database)

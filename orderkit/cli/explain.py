@@ -61,6 +61,8 @@ def explain(
     explaining.show(shown, json_=json_, whole=query is not None or analyze)
     if save is not None:
         explaining.save(shown, save)
+        if not json_:
+            typer.echo(f"written to {save / shown.name}.txt and .json")
     if not shown.holds:
         typer.echo(shown.complaint, err=True)
         raise typer.Exit(1)

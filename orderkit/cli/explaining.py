@@ -113,9 +113,10 @@ def explain(database: Database, settings: Settings, queries: Sequence[Query], *,
     with progress("queries", len(queries) * (1 + analyze)) if many else nullcontext(lambda _: None) as each:
         found = verdicts.explain(database, settings, queries, each=each)
         executed: dict[str, Plan] = {}
-        for one in found if analyze else ():
-            if one.verdict != verdicts.NOT_ASKED:
-                _captured, executed[one.query.name] = running.analyzed(database, settings, one.query)
+        for number, one in enumerate(found if analyze else ()):
+            if one.plan.top:  # else there is nothing to ask, or no way to
+                found[number], plan = running.tried(database, settings, one)
+                executed |= {} if plan is None else {one.query.name: plan}
             each(1)
     return Verdicts(found, executed, "SQLite" if database.is_sqlite else "PostgreSQL")
 
@@ -167,17 +168,21 @@ def _short(one: Explained) -> list[Any]:
     names = ", ".join(one.query.indexes(one.engine))
     lines: list[Any] = [Text.assemble(_mark(one), (one.query.name, "bold"), "  ", (names, "cyan"))]
     lines.append(Padding(Text(one.query.purpose, "dim"), (0, 0, 0, 2)))
-    if one.verdict != verdicts.OK:
-        lines.append(Padding(Text(one.verdict, "dim" if one.holds else "red"), (0, 0, 0, 2)))
+    if said := _said(one):
+        lines.append(Padding(Text(said, "dim" if one.holds else "red"), (0, 0, 0, 2)))
     return lines
+
+
+def _said(one: Explained) -> str:
+    return one.remark if one.verdict == verdicts.OK else one.verdict
 
 
 def _whole(one: Explained, executed: Plan | None) -> list[Any]:
     lines: list[Any] = [Text.assemble(_mark(one), _title(one.query))]
     for name in one.query.indexes(one.engine):
         lines.append(Padding(Text.assemble((name, "cyan"), "  ", (indexes.text(name), "dim")), (0, 0, 0, 2)))
-    if one.verdict != verdicts.OK:
-        lines.append(Padding(Text(one.verdict, "dim" if one.holds else "bold red"), (0, 0, 0, 2)))
+    if said := _said(one):
+        lines.append(Padding(Text(said, "dim" if one.holds else "bold red"), (0, 0, 0, 2)))
     lines.append(
         Padding(_tree(one.plan, "planned, by index") if executed is None else _tree(executed, "executed"), (0, 0, 0, 2))
     )

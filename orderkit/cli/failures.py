@@ -22,7 +22,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"error: {_told_once(error)}", WRONG_USE if wrong_use else DOES_NOT_HOLD
     if isinstance(error, UnicodeEncodeError) and _is_no_text(error):
         return "error: what was typed has bytes that are no text in UTF-8", WRONG_USE
-    if isinstance(error, DBAPIError) and _lacks_tables(error):
+    if isinstance(error, DBAPIError) and lacks_tables(error):
         return "error: the database is not migrated; run: orderkit migrate", DOES_NOT_HOLD
     if isinstance(error, UNREACHABLE):
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
@@ -54,7 +54,8 @@ def _usage(error: typer.TyperException) -> str:
     return f"error: {message.rstrip('.')} (see {context.command_path} --help)"
 
 
-def _lacks_tables(error: DBAPIError) -> bool:
+def lacks_tables(error: DBAPIError) -> bool:
+    """Whether it is for want of a table or a column."""
     # 42P01 undefined_table, 42703 undefined_column
     return getattr(error.orig, "sqlstate", None) in ("42P01", "42703") or "no such" in str(error.orig)
 

@@ -117,7 +117,8 @@ def _as_text(result: Imported, *, dry_run: bool, rejects: Path | None) -> str:
     where = f"; they are in {rejects}" if rejects else "; --rejects FILE writes them down" if reasons else ""
     lines = [
         f"{result.read:>9,} lines read",
-        f"{result.taken:>9,} taken",
+        f"{result.taken:>9,} taken"
+        + (f", {result.there_before:,} of them there before" if result.there_before else ""),
         f"{len(result.rejected):>9,} rejected{where}",
         *(f"{count:>17,} {reason}" for reason, count in reasons),
     ]

@@ -6,6 +6,7 @@ SQLModel, FastAPI and Huey take seconds to import; `--help` takes none of them.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -41,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""
 
+LONGEST_BOUND = 10**9
+
 OK, DOES_NOT_HOLD, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -64,14 +67,46 @@ def load(name: str) -> Any:
     # Completion is installed for the whole of orderkit, not for a command of it.
     command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
     _mark_up(command)
+    _take_whole_numbers_only(command)
     return command
+
+
+def _take_whole_numbers_only(command: Any) -> None:
+    """Has every integer be written in digits: Typer would take 5.0, 1_0 and the digits of any script."""
+    for one in command.params:
+        told = one.type_descriptor
+        if told.annotation is int and told.parameter_info.parser is None:
+            one.process_value = _whole(one)
+    for one in getattr(command, "commands", {}).values():
+        _take_whole_numbers_only(one)
+
+
+def _whole(param: Any) -> Any:
+    process = param.process_value
+
+    def checked(ctx: Any, value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(r"[-+]?[0-9]+", value):
+            raise typer.BadParameter(f"{value} is not a whole number, written in digits", ctx=ctx, param=param)
+        return process(ctx, value)
+
+    return checked
 
 
 def _mark_up(command: Any) -> None:
     # Markdown, because rich's own markup takes [square brackets] out of a text.
     command.rich_markup_mode = "markdown"
+    for one in command.get_params(typer.Context(command)):
+        _describe_briefly(one)
     for one in getattr(command, "commands", {}).values():
         _mark_up(one)
+
+
+def _describe_briefly(param: Any) -> None:
+    """Leaves out of the help that a flag is true or false, and bounds that are only those of a column, too long for a line."""
+    if getattr(param, "is_flag", False):
+        param.metavar = ""
+    if max(abs(getattr(param, name, None) or 0) for name in ("min", "max")) > LONGEST_BOUND:
+        param._get_number_range_help_str = lambda: None
 
 
 def _say_version(wanted: bool) -> None:
@@ -107,7 +142,9 @@ def main() -> None:
         os.environ.setdefault(f"LOGURU_{name}", value)
     arguments = sys.argv[1:] or ["--help"]
     try:
-        status = typer.main.get_command(app).main(arguments, "orderkit", standalone_mode=False)
+        command = typer.main.get_command(app)
+        _mark_up(command)
+        status = command.main(arguments, "orderkit", standalone_mode=False)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -10,8 +10,8 @@ import typer
 from orderkit.cli import printing
 
 
-def show(order: dict[str, Any], story: Sequence[dict[str, Any]]) -> None:
-    """Prints the members of an OrderAnswer and of TimelineItems."""
+def show(order: dict[str, Any], story: Sequence[dict[str, Any]], refunded: Mapping[int, int]) -> None:
+    """Prints the members of an OrderAnswer and of TimelineItems. `refunded` counts pieces by line."""
     from orderkit import money
 
     def amount(value: int) -> str:
@@ -39,11 +39,15 @@ def show(order: dict[str, Any], story: Sequence[dict[str, Any]]) -> None:
         if value not in (None, ""):
             typer.echo(f"{name:{width}}{_one_line(str(value))}")
     typer.echo()
+    columns = ["line", "quantity", "sku", "name", "each", "together"]
     rows = [
-        (number, one["quantity"], one["sku"], one["name"], amount(one["unit_price"]), amount(one["line_total"]))
+        [number, one["quantity"], one["sku"], one["name"], amount(one["unit_price"]), amount(one["line_total"])]
         for number, one in enumerate(order["items"], start=1)
     ]
-    printing.table(("line", "quantity", "sku", "name", "each", "together"), rows)
+    if refunded:
+        columns.append("refunded")
+        rows = [[*row, refunded.get(row[0], 0)] for row in rows]
+    printing.table(columns, rows)
     typer.echo()
     printing.table(("when", "what happened"), [(one["at"][:19] + "Z", _one_line(one["what"])) for one in story])
 

@@ -7,14 +7,13 @@ from uuid import UUID
 
 import typer
 
-from orderkit.cli import printing, repeating
-from orderkit.cli.acting import check_reason, require_meant
+from orderkit.cli import order_list, order_naming, printing, repeating
+from orderkit.cli.acting import acting, check_reason, require_meant
 from orderkit.cli.database import opened_database
 
 if TYPE_CHECKING:
     from orderkit.db import Database
     from orderkit.idempotency import Replay
-    from orderkit.orders.reading import Wanted
     from orderkit.orders.refund_lines import AskedLine
     from orderkit.settings import Settings
 
@@ -26,8 +25,7 @@ Named = Annotated[str, typer.Argument(metavar="ORDER", help="Number or id of the
 MAX_PIECES = 1_000_000
 """Of one line of a refund, as over HTTP."""
 
-MAX_NUMBER = 2**63 - 1
-"""Of an order, as the database counts."""
+MAX_AMOUNT = 2**53 - 1  # money.MAX_AMOUNT, which would take its import
 
 STORY = 1000
 """So much of what happened to an order is shown at once."""
@@ -38,64 +36,14 @@ def orders() -> None:
     """Find orders and look after them."""
 
 
-@app.command("list", epilog="Example: orderkit orders list --status paid --limit 50")
-def list_(
-    status: Annotated[str | None, typer.Option(help="Only those that are this now: pending, paid, shipped …")] = None,
-    email: Annotated[str | None, typer.Option(help="Only those of the user with this address.")] = None,
-    number: Annotated[int | None, typer.Option(min=1, max=MAX_NUMBER, help="Only the one with this number.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
-    after: Annotated[UUID | None, typer.Option(help="Go on after the order with this id.")] = None,
-    json_: Json = False,
-) -> None:
-    """List orders, newest first.
-
-    In JSON, money is in minor units.
-    """
-    from orderkit.errors import NotFound
-    from orderkit.orders import reading
-
-    with opened_database() as database:
-        wanted = _wanted(database, status, email, number)
-        with database.reading() as session:
-            connection = session.connection()
-            start = None
-            if after is not None:
-                last = reading.find(connection, after)
-                if last is None:
-                    raise NotFound(f"there is no order {after} to go on after")
-                start = reading.position(last)
-            found = reading.page(connection, wanted, limit=limit, after=start)
-            if json_:
-                from orderkit.api import answers
-
-                printing.as_json(answers.orders(connection, found.orders, to_staff=True))
-                return
-    if not found.orders:
-        typer.echo("none")
-        return
-    from orderkit import money
-
-    rows = [
-        (
-            one.number,
-            one.id,
-            one.status,
-            money.to_text(one.total, one.currency),
-            printing.instant(one.created_at),
-            one.user_id,
-        )
-        for one in found.orders
-    ]
-    printing.table(("number", "id", "status", "total", "created_at", "user_id"), rows)
-    if found.more_after is not None:
-        typer.echo(f"there are more: add --after {found.more_after.id}", err=True)
+app.command("list", epilog="Example: orderkit orders list --status paid --from 2026-03-01 --limit 50")(order_list.list_)
 
 
 @app.command(epilog="Example: orderkit orders show 1001")
 def show(order: Named, json_: Json = False) -> None:
     """Show one order and its story: who did what, and what provider and carrier said."""
     from orderkit.api import answers, timeline
-    from orderkit.orders import reading
+    from orderkit.orders import reading, refund_lines
 
     with opened_database() as database:
         order_id = _named(database, order)
@@ -105,12 +53,13 @@ def show(order: Named, json_: Json = False) -> None:
             assert found is not None  # noqa: S101 - it was just there, and orders are never deleted
             (answer,) = answers.orders(connection, [found], to_staff=True)
             story = timeline.page(connection, found, limit=STORY, to_staff=True)
+            refunded = refund_lines.taken(connection, found.payment_id)
     if json_:
         printing.as_json(answer | {"timeline": story.items})
     else:
         from orderkit.cli import order_printing
 
-        order_printing.show(answer, story.items)
+        order_printing.show(answer, story.items, refunded)
     if story.more_after is not None:
         typer.echo(f"the story is longer: GET /orders/{order_id}/timeline has all of it", err=True)
 
@@ -124,20 +73,35 @@ def cancel(
 ) -> None:
     """Cancel an order that is not shipped yet: its stock and its money go back."""
     from orderkit.api import answers
-    from orderkit.orders import cancellation
+    from orderkit.orders import cancellation, reading, states
+    from orderkit.orders.states import OrderStatus
 
     check_reason(reason)
     with opened_database() as database:
         order_id = _named(database, order)
-        require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
+        with database.reading() as session:
+            found = reading.find(session.connection(), order_id)
+        assert found is not None  # noqa: S101 - it was just there, and orders are never deleted
+        if found.status != OrderStatus.CANCELLED:
+            states.check(found.status, OrderStatus.CANCELLED)
+            require_meant(yes, f"Cancel order {order} for good?", "this cannot be undone")
         with database.transaction() as session:
             connection = session.connection()
-            cancelled = cancellation.cancel(connection, order_id, reason=reason)
+            cancelled = cancellation.cancel(connection, order_id, reason=reason, request_id=acting().source)
             (answer,) = answers.orders(connection, [cancelled], to_staff=True)
     if json_:
         printing.as_json(answer)
     else:
         typer.echo(f"order {order} is cancelled; its stock is back, and the worker pays back what was paid")
+
+
+def _minor_units(text: str) -> int:
+    """Raises BadParameter, also for `5.00`, which would else be five pence."""
+    if not text.isascii() or not text.isdigit():
+        raise typer.BadParameter("it is in minor units, without a point: 500 is 5.00 GBP")
+    if len(text) > 16 or not 1 <= int(text) <= MAX_AMOUNT:
+        raise typer.BadParameter(f"it is from 1 to {MAX_AMOUNT}")
+    return int(text)
 
 
 @app.command(
@@ -146,7 +110,13 @@ def cancel(
 def refund(
     order: Named,
     amount: Annotated[
-        int | None, typer.Option(min=1, max=2**53 - 1, help="In minor units of its currency.", show_default="all")
+        int | None,
+        typer.Option(
+            parser=_minor_units,
+            metavar="AMOUNT",
+            help="In minor units of its currency: 500 is 5.00 GBP.",
+            show_default="all",
+        ),
     ] = None,
     line: Annotated[
         list[str] | None,
@@ -233,6 +203,7 @@ def _refunded(
         amount=amount,
         lines=tuple(lines) or None,
         restock=restock,
+        request_id=acting().source,
     )
     return refund_requests.carry_out(database, settings, wanted, answer)
 
@@ -272,36 +243,5 @@ def _told(amount: int | None, lines: list[AskedLine]) -> str:
 
 def _named(database: Database, order: str) -> UUID:
     """The id of the order with this number or id. Raises Invalid for what is neither, NotFound where there is none."""
-    from orderkit.errors import Invalid, NotFound
-    from orderkit.orders import reading
-
     with database.reading() as session:
-        if order.isascii() and order.isdigit() and len(order) < 20 and int(order) <= MAX_NUMBER:
-            found = reading.page(session.connection(), reading.Wanted(number=int(order)), limit=1).orders
-            order_id = found[0].id if found else None
-        else:
-            try:
-                wanted = UUID(order)
-            except ValueError:
-                raise Invalid(f"{order} is neither the number nor the id of an order") from None
-            known = reading.find(session.connection(), wanted)
-            order_id = known.id if known else None
-    if order_id is None:
-        raise NotFound(f"there is no order {order}; see: orderkit orders list")
-    return order_id
-
-
-def _wanted(database: Database, status: str | None, email: str | None, number: int | None) -> Wanted:
-    """Raises Invalid for a status that there is not and for what is no address, NotFound for an address nobody has."""
-    from orderkit.auth import accounts
-    from orderkit.errors import Invalid, NotFound
-    from orderkit.orders.reading import Wanted
-    from orderkit.orders.states import OrderStatus
-
-    known = [one.value for one in OrderStatus]
-    if status is not None and status not in known:
-        raise Invalid(f"an order is never {status}; it is one of {', '.join(known)}")
-    user = None if email is None else accounts.find_by_email(database, email)
-    if email is not None and user is None:
-        raise NotFound(f"there is no user {email}")
-    return Wanted(user_id=user.id if user else None, status=status, number=number)
+        return order_naming.id_of(session.connection(), order)

@@ -32,5 +32,5 @@ class Key:
     def tell(self) -> None:
         """Says on stderr, once, with which key to try again; nothing to whoever gave it. Call it before the COMMIT."""
         if not self._told:
-            typer.echo(f"if this fails, repeat it with --key {self.text}", err=True)
+            typer.echo(f"should its answer be lost, the same command with --key {self.text} does it once", err=True)
             self._told = True

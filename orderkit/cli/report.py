@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from orderkit.cli.database import opened_database
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orderkit.analytics.asking import Asked
+    from orderkit.analytics.asking import Asked, Names
     from orderkit.analytics.source import Source
     from orderkit.api.report_answers import Answer
 
@@ -59,7 +60,12 @@ From = Annotated[
 To = Annotated[str | None, typer.Option("--to", help="The day or instant before which it ends.")]
 Zone = Annotated[str, typer.Option(help="Whose days they are: a time zone of IANA.")]
 Currency = Annotated[str | None, typer.Option(help="Only what was sold in it.")]
-As = Annotated[Format, typer.Option("--format", help="A table for people, or for programs; a chart as SVG.")]
+As = Annotated[
+    Format,
+    typer.Option(
+        "--format", help="A table for people; JSON or CSV with amounts in minor units, as 1999; a chart as SVG."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of to stdout.")]
 Limit = Annotated[int, typer.Option(min=1, max=printing.MOST, help="How many at most.")]
@@ -109,7 +115,10 @@ def daily(
     output: Output = None,
 ) -> None:
     """Orders and money of each day on which there were any."""
-    _sales("Sales by day", (start, end, tz, currency), SalesBy.DAY, None, format_, json_, output)
+    from orderkit.api import report_answers
+
+    read = partial(report_answers.by_time_or_country, by="day")
+    _show("Sales by day", _asked(start, end, tz, currency), read, format_, json_, output)
 
 
 @app.command(epilog="Example: orderkit report sales --by country --from 2026-03-01 --to 2026-04-01 --compare previous")
@@ -121,33 +130,24 @@ def sales(
     by: Annotated[SalesBy, typer.Option(help="Country: where orders are delivered to.")] = SalesBy.DAY,
     compare: Annotated[
         Compare | None,
-        typer.Option(help="Also the totals of the period before: as many whole months, days, or as much time."),
+        typer.Option(
+            help="Also the totals of the period before: as many whole months, days, or as much time. CSV has the rows alone."
+        ),
     ] = None,
     format_: As = Format.TABLE,
     json_: Json = False,
     output: Output = None,
 ) -> None:
     """What was sold by day, by month or by country, and all in all."""
-    _sales(f"Sales by {by.value}", (start, end, tz, currency), by, compare, format_, json_, output)
+    from orderkit.analytics import asking
+    from orderkit.api import report_answers
 
-
-def _sales(
-    title: str,
-    wanted: tuple[str | None, str | None, str, str | None],
-    by: SalesBy,
-    compare: Compare | None,
-    format_: Format,
-    json_: bool,
-    output: Path | None,
-) -> None:
-    def read(source: Source, asked: Asked) -> Answer:
-        from orderkit.analytics import asking
-        from orderkit.api import report_answers
-
-        before = None if compare is None else asking.before(asked)
-        return report_answers.by_time_or_country(source, asked, by.value, before=before)
-
-    _show(title, wanted, read, format_, json_, output)
+    asked = _asked(start, end, tz, currency)
+    before = None if compare is None else asking.before(asked, names=_names())
+    read = partial(report_answers.by_time_or_country, by=by.value, before=before)
+    _show(f"Sales by {by.value}", asked, read, format_, json_, output)
+    if before is not None and format_ is Format.CSV and not json_:
+        typer.echo("CSV has the rows alone; the totals of the period before are in the other formats", err=True)
 
 
 @app.command(epilog="Example: orderkit report revenue --from 2026-01-01 --limit 10")
@@ -162,13 +162,10 @@ def revenue(
     output: Output = None,
 ) -> None:
     """What each user brought, by net, highest first."""
+    from orderkit.api import report_answers
 
-    def read(source: Source, asked: Asked) -> Answer:
-        from orderkit.api import report_answers
-
-        return report_answers.by_user(source, asked, limit=limit)
-
-    _show("Revenue by user", (start, end, tz, currency), read, format_, json_, output, limit)
+    read = partial(report_answers.by_user, limit=limit)
+    _show("Revenue by user", _asked(start, end, tz, currency), read, format_, json_, output, limit)
 
 
 @app.command(epilog="Example: orderkit report status --from 2026-03-01")
@@ -182,13 +179,9 @@ def status(
     output: Output = None,
 ) -> None:
     """How many of the orders that were placed in a range are in which status now."""
+    from orderkit.api import report_answers
 
-    def read(source: Source, asked: Asked) -> Answer:
-        from orderkit.api import report_answers
-
-        return report_answers.by_status(source, asked)
-
-    _show("Orders by status", (start, end, tz, currency), read, format_, json_, output)
+    _show("Orders by status", _asked(start, end, tz, currency), report_answers.by_status, format_, json_, output)
 
 
 @app.command(epilog="Example: orderkit report top-products --by revenue --currency GBP")
@@ -204,14 +197,10 @@ def top_products(
     output: Output = None,
 ) -> None:
     """What sold most."""
+    from orderkit.api import report_answers
 
-    def read(source: Source, asked: Asked) -> Answer:
-        from orderkit.api import report_answers
-
-        return report_answers.by_product(source, asked, by.value, limit=limit)
-
-    title = f"Top products by {by.value}"
-    _show(title, (start, end, tz, currency), read, format_, json_, output, limit)
+    read = partial(report_answers.by_product, by=by.value, limit=limit)
+    _show(f"Top products by {by.value}", _asked(start, end, tz, currency), read, format_, json_, output, limit)
 
 
 @app.command(epilog="Example: orderkit report spending customer@example.com --from 2026-01-01")
@@ -226,15 +215,24 @@ def spending(
     output: Output = None,
 ) -> None:
     """What one user spent, in each currency."""
+    from orderkit.api import report_answers
+
+    asked = _asked(start, end, tz, currency)
     with opened_database() as database:
-        user_id = _user_id(database, user)
+        read = partial(report_answers.of_user, user_id=_user_id(database, user))
+    _show(f"Spending of {user}", asked, read, format_, json_, output)
 
-    def read(source: Source, asked: Asked) -> Answer:
-        from orderkit.api import report_answers
 
-        return report_answers.of_user(source, asked, user_id)
+def _asked(start: str | None, end: str | None, tz: str, currency: str | None) -> Asked:
+    from orderkit.analytics import asking
 
-    _show(f"Spending of {user}", (start, end, tz, currency), read, format_, json_, output)
+    return asking.asked(start, end, tz, currency, names=_names())
+
+
+def _names() -> Names:
+    from orderkit.analytics.asking import Names
+
+    return Names("--from", "--to", "--tz", "--currency", "--compare previous")
 
 
 def _user_id(database: Any, user: str) -> UUID:
@@ -253,18 +251,17 @@ def _user_id(database: Any, user: str) -> UUID:
 
 def _show(
     title: str,
-    wanted: tuple[str | None, str | None, str, str | None],
+    asked: Asked,
     read: Callable[[Source, Asked], Answer],
     format_: Format,
     json_: bool,
     output: Path | None,
     limit: int = 0,
 ) -> None:
-    from orderkit.analytics import asking
     from orderkit.analytics.source import Source
+    from orderkit.api import report_answers
     from orderkit.settings import load_settings
 
-    asked = asking.asked(*wanted)
     if json_:
         format_ = Format.JSON
     if format_ is Format.SVG:
@@ -279,6 +276,8 @@ def _show(
         finally:
             source.close()
     _write(_shown(title, answer, format_, output), output)
+    if format_ in (Format.CSV, Format.SVG) and (told := report_answers.provenance(answer)):
+        typer.echo(told, err=True)
     if answer.last is not None:
         typer.echo(f"there are more: add --limit {printing.more_than(limit)}", err=True)
 

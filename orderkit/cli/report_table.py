@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 AMOUNTS = ("gross", "refunded", "net", "average", "revenue")
 NUMBERS = (*AMOUNTS, "orders", "quantity")
-MOST_BAR, LEAST_BAR = 24, 8
+MEASURES = {"net": "net", "revenue": "revenue", "quantity": "pieces"}
+"""What is said over bars. Orders stand beside theirs, under that name."""
+MOST_BAR, LEAST_BAR = 24, 10
+"""Columns of the longest bar. In fewer than 10 it would say little, and `▒ refunded` would not fit over it."""
+MOST_LEGEND = 16
 PLAIN_WIDTH = 1_000
 """A file or a pipe is as wide as it needs to be."""
 
@@ -39,6 +43,8 @@ def draw(title: str, answer: Answer, *, for_terminal: bool) -> str:
         soft_wrap=False,
     )
     console.print(Text(title, style="bold"), Text(_about(answer.beside), style="dim"), sep="\n")
+    if (previous := answer.beside.get("previous")) is not None:
+        console.print(Text(f"before: {_when(previous)}", style="dim"))
     if warning := answer.beside.get("warning"):
         console.print(Text(f"warning: {warning}", style="yellow"))
     if not answer.items:
@@ -60,14 +66,17 @@ def _groups(answer: Answer) -> list[tuple[str | None, list[Mapping[str, Any]]]]:
 
 
 def _about(beside: Mapping[str, Any]) -> str:
-    start, end = beside["from"], beside["to"]
-    if start is None and end is None:
-        when = "all there is"
-    else:
-        when = " ".join(([f"from {start}"] if start else []) + ([f"until before {end}"] if end else []))
     lag = beside["lag_seconds"]
     behind = f", {lag:g} s behind" if lag else ""
-    return f"{when}, {beside['tz']}" + (f"; from the replica{behind}" if beside["source"] == "replica" else "")
+    replica = f"; from the replica{behind}" if beside["source"] == "replica" else ""
+    return f"{_when(beside)}, {beside['tz']}{replica}"
+
+
+def _when(period: Mapping[str, Any]) -> str:
+    start, end = period["from"], period["to"]
+    if start is None and end is None:
+        return "all there is"
+    return " ".join(([f"from {start}"] if start else []) + ([f"until before {end}"] if end else []))
 
 
 def _table(answer: Answer, currency: str | None, rows: Sequence[Mapping[str, Any]], width: int, *, bars: bool) -> Table:
@@ -83,9 +92,10 @@ def _table(answer: Answer, currency: str | None, rows: Sequence[Mapping[str, Any
         number = name in NUMBERS
         table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     if bar:
-        table.add_column("", no_wrap=True)
+        table.add_column(_legend(answer.measure, rows, bar), no_wrap=True)
     for item in rows:
-        table.add_row(*(Text(_cell(item, name)) for name in columns), *([_bar(item, rows, bar)] if bar else []))
+        drawn = [_bar(answer.measure, item, rows, bar)] if bar else []
+        table.add_row(*(Text(_cell(item, name)) for name in columns), *drawn)
     for item in closing:
         table.add_row(*(Text(_cell(item, name), style="bold") for name in columns), *([""] if bar else []))
     return table
@@ -146,9 +156,18 @@ def _change(now: int | None, before: int | None) -> str:
     return f"{'+' if thousandths > 0 else '-' if thousandths < 0 else ''}{abs(thousandths) // 10:,}.{abs(thousandths) % 10} %"
 
 
-def _bar(item: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], width: int) -> Text:
+def _legend(measure: str, rows: Sequence[Mapping[str, Any]], width: int) -> Text:
+    """What bars are of, over them, as far as there is room."""
+    told = Text(MEASURES.get(measure, ""), style="cyan")
+    if measure == "net" and any(one["refunded"] > 0 for one in rows):
+        refunded = Text("▒ refunded", style="red")
+        return Text.assemble(("█ ", "cyan"), told, " ", refunded) if width >= MOST_LEGEND else refunded
+    return told
+
+
+def _bar(measure: str, item: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], width: int) -> Text:
     """What came, of which the part that went back is another colour."""
-    name = next(one for one in ("gross", "quantity", "orders") if one in item)
+    name = "gross" if measure == "net" else measure
     longest = max(max(one[name] for one in rows), 1)
     gone = min(max(item.get("refunded", 0), 0), max(item[name], 0))
     whole, left = (max(amount, 0) * width * 8 // longest for amount in (item[name], item[name] - gone))

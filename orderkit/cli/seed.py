@@ -24,7 +24,8 @@ def seed(
     """Fill the database with a believable past.
 
     The same options make the same history, so that running them again adds nothing but what an interruption left out.
-    Products are made only if there are none. The users can log in; their password is random and shown once.
+    Products are made only if there are none. The users can log in; their password is random and shown once. Payments are
+    `imported`: no provider took them and none can pay them back, so `orders refund` refuses these orders.
     """
     from orderkit import migrating
     from orderkit.analytics import rollups

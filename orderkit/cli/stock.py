@@ -40,7 +40,10 @@ def show(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
     json_: Json = False,
 ) -> None:
-    """Show what is left of the products, by SKU, or of one and why."""
+    """Show what is left of the products, by SKU, or of one and why.
+
+    The stock of one is what its movements come to, less what orders took.
+    """
     if sku is not None:
         if low:
             raise typer.BadParameter("--low is for all products; leave the SKU out")
@@ -64,6 +67,7 @@ def show(
 
 
 def _show_one(sku: str, limit: int, *, json_: bool) -> None:
+    from orderkit.auth import directory
     from orderkit.catalog import prices, products
     from orderkit.inventory import movements
 
@@ -71,18 +75,27 @@ def _show_one(sku: str, limit: int, *, json_: bool) -> None:
         product = products.find(session, sku)
         priced = prices.by_product(session.connection(), [sku])
         found = movements.page(session, sku, limit=limit + 1)
+        took = movements.total(session, sku) - product.stock
+        authors = {one.author_id for one in found[:limit] if one.author_id}
+        emails = directory.emails(session.connection(), authors)
     shown = _members(product, priced)
     if json_:
-        printing.as_json(shown | {"movements": [_movement(one) for one in found[:limit]]})
+        printing.as_json(shown | {"orders_took": took, "movements": [_movement(one) for one in found[:limit]]})
     else:
         names = ("sku", "name", "stock", "low_stock_at", "low", "prices")
-        for name, value in zip(names, _cells(shown), strict=True):
+        for name, value in [*zip(names, _cells(shown), strict=True), ("orders took", took)]:
             typer.echo(f"{name:15}{'' if value is None else value}".rstrip())
         typer.echo()
         rows = [
-            (printing.instant(one.created_at), f"{one.delta:+}", one.reason, one.author_id) for one in found[:limit]
+            (
+                printing.instant(one.created_at),
+                f"{one.delta:+}",
+                one.reason,
+                one.author_id and emails.get(one.author_id, one.author_id),
+            )
+            for one in found[:limit]
         ]
-        printing.table(("moved_at", "delta", "reason", "author_id"), rows)
+        printing.table(("moved_at", "delta", "reason", "author"), rows)
     if len(found) > limit:
         typer.echo(f"there are more: orderkit stock show {sku!r} --limit {10 * limit}", err=True)
 

@@ -10,9 +10,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from sqlalchemy import Index, Table, UniqueConstraint
+from sqlalchemy import Engine, Index, Table, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateIndex
 
 from orderkit.db import Database
 from orderkit.errors import Invalid
@@ -55,6 +56,15 @@ def is_rule(name: str) -> bool:
     """Whether it says that something is there once."""
     index = all_indexes()[name][1]
     return isinstance(index, UniqueConstraint) or bool(index.unique)
+
+
+def made_by(name: str, engine: Engine) -> str:
+    """A half sentence with the statement that makes an index again; of a key or a rule, which none does, ""."""
+    index = all_indexes()[name][1] if name in all_indexes() else None
+    if not isinstance(index, Index):
+        return ""
+    statement = " ".join(str(CreateIndex(index).compile(dialect=engine.dialect)).split())
+    return f"; make it again with: {statement}"
 
 
 def queries_of(name: str) -> list[Query]:

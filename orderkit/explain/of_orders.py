@@ -43,7 +43,8 @@ def _walk(walk: Walk) -> Query:
 
 def _place(bench: Bench) -> None:
     writes = Writes(bench.connection, "orders.place")
-    stock.change(writes, {bench.sku: -1})
+    # The statement is the same where goods come in: a shop that has nothing could sell nothing.
+    stock.change(writes, {bench.sku: -1 if bench.in_stock else 1})
     writes.send()
 
 

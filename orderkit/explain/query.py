@@ -93,7 +93,17 @@ class Bench:
 
     @cached_property
     def sku(self) -> str:
-        return str(self.connection.execute(text("SELECT sku FROM products LIMIT 1")).scalar() or "none")
+        """One that is in stock, if any is."""
+        to_sell = text("SELECT sku FROM products WHERE stock > 0 LIMIT 1")
+        any_at_all = text("SELECT sku FROM products LIMIT 1")
+        found = (self.connection.execute(one).scalar() for one in (to_sell, any_at_all))
+        return str(next(filter(None, found), "none"))
+
+    @cached_property
+    def in_stock(self) -> bool:
+        """Whether that one is."""
+        held = text("SELECT stock > 0 FROM products WHERE sku = :sku")
+        return bool(self.connection.execute(held, {"sku": self.sku}).scalar())
 
     def id_of(self, table: Any) -> UUID:
         """The id of some row."""

@@ -19,11 +19,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from orderkit.db import Database
-from orderkit.errors import Conflict, Invalid
-from orderkit.explain import plans
-from orderkit.explain.capture import Captured, capture
+from orderkit.errors import Conflict, Invalid, NotFound
+from orderkit.explain import indexes, plans, verdicts
+from orderkit.explain.capture import Captured, NotAsked, capture
 from orderkit.explain.plans import Plan
 from orderkit.explain.query import Query
+from orderkit.explain.verdicts import OK, CannotBeTried, Explained, trying
 from orderkit.settings import Settings
 
 LIMIT_S = 30.0
@@ -59,14 +60,24 @@ class Compared:
 
 
 def analyzed(database: Database, settings: Settings, query: Query) -> tuple[Captured, Plan]:
-    """Executes a query and rolls it back; its statement, and its plan with what each step took."""
-    captured = _captured(database, settings, query)
-    with database.reading() as session:
+    """Executes a query and rolls it back; its statement, and its plan with what each step took. Raises CannotBeTried."""
+    with database.reading() as session, trying(session.connection()):
+        captured = capture(session.connection(), query, settings)
+    with database.reading() as session, trying(session.connection()):
         connection = session.connection()
         if database.is_sqlite:
             return captured, _executed(_driver(connection), captured)
         _bound(connection, LIMIT_S)
         return captured, plans.of_postgresql(connection, captured, analyze=True)
+
+
+def tried(database: Database, settings: Settings, explained: Explained) -> tuple[Explained, Plan | None]:
+    """The same with its plan as executed; where it cannot be executed, without, and its verdict says why."""
+    try:
+        return explained, analyzed(database, settings, explained.query)[1]
+    except (CannotBeTried, NotAsked) as refused:
+        told = f"cannot be executed: {refused}"
+    return replace(explained, verdict=told if explained.verdict == OK else f"{explained.verdict}; {told}"), None
 
 
 def compared(
@@ -80,9 +91,10 @@ def compared(
 ) -> Compared:
     """A query as it is planned now, and as it would be without `index`. On SQLite both are executed, on the copy.
 
-    Raises Invalid for an index that is part of a table's key, where it cannot be taken away, and Conflict where its table
-    was never free.
+    Raises NotFound for an index that this database lacks, Invalid for one that is part of a table's key, where it cannot be
+    taken away, and Conflict where its table was never free.
     """
+    _must_be_there(database, index)
     captured = _captured(database, settings, query)
     if database.is_sqlite:
         with _copy(database, tell) as copy:
@@ -103,6 +115,13 @@ def compared(
 def _captured(database: Database, settings: Settings, query: Query) -> Captured:
     with database.reading() as session:
         return capture(session.connection(), query, settings)
+
+
+def _must_be_there(database: Database, index: str) -> None:
+    with database.reading() as session:
+        there = verdicts.there(session.connection())
+    if index not in there:
+        raise NotFound(f"{index} is missing: this database has no such index{indexes.made_by(index, database.engine)}")
 
 
 def _bound(connection: Connection, seconds: float) -> None:

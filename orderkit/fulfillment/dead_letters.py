@@ -85,6 +85,13 @@ def get(connection: Connection, letter_id: UUID) -> Letter:
     return _letter(row)
 
 
+def latest_of(connection: Connection, order_id: UUID) -> Letter | None:
+    """The last dead letter of an order, which is the open one, if one is. Rides ix_dead_letters_order_id."""
+    found = select(_letters).where(_letters.c.order_id == order_id)
+    row = connection.execute(found.order_by(_letters.c.created_at.desc(), _letters.c.id.desc()).limit(1)).first()
+    return None if row is None else _letter(row)
+
+
 def attempts(connection: Connection, letter: Letter) -> Sequence[Attempt]:
     """Every call made to the carrier for the letter's fulfillment, oldest first; those before an earlier retry too."""
     found = select(_attempts).where(_attempts.c.fulfillment_id == letter.fulfillment_id).order_by(_attempts.c.token)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, func, select, tuple_
 from sqlmodel import Session, col
 
 from orderkit.inventory.models import StockMovement
@@ -30,6 +30,12 @@ def of_product(sku: str, *, limit: int, after: Position | None = None) -> Select
     query = select(StockMovement).where(col(StockMovement.sku) == sku).order_by(at.desc(), identity.desc()).limit(limit)
     query = query.execution_options(query="stock.movements")
     return query if after is None else query.where(tuple_(at, identity) < tuple_(*after))
+
+
+def total(session: Session, sku: str) -> int:
+    """What all movements of a product come to, which is its stock and what the orders that hold goods took."""
+    found = select(func.sum(col(StockMovement.delta))).where(col(StockMovement.sku) == sku)
+    return int(session.scalar(found) or 0)
 
 
 def page(session: Session, sku: str, *, limit: int, after: Position | None = None) -> Sequence[StockMovement]:

@@ -36,10 +36,11 @@ def lock(connection: Connection, order_id: UUID, seen: Seen) -> OrderSnapshot:
     if order is None:
         raise NotFound(f"there is no order {order_id}")
     if seen is not None and str(order.version) not in seen:
-        raise PreconditionFailed(
-            f'the order is of version "{order.version}", which is not what If-Match says',
-            headers={"ETag": f'"{order.version}"'},
-        )
+        tag = f'"{order.version}"'
+        told = f"the order is of version {tag}, which is not what If-Match says"
+        if not seen:
+            told = f"If-Match has no ETag as orders have them, in quotes and without W/; this order's is {tag}"
+        raise PreconditionFailed(told, headers={"ETag": tag})
     return order
 
 

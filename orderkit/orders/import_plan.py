@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from orderkit.money import MAX_AMOUNT
 from orderkit.orders.sources.lines import Format, SourceLine, Unfit, check_text
 from orderkit.orders.sources.records import CsvFile, Record
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""No shop took orders by computer before; a date of the year 1 or 1900 is how a spreadsheet says that it knows none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,8 @@ def _fit_lines(planner: _Planner, file: CsvFile, source: Format, at: datetime) -
             line = source.read(record, values)
             if line.placed_at > at:
                 raise Unfit("the date is in the future")
+            if line.placed_at < EARLIEST:
+                raise Unfit(f"the date is before {EARLIEST.year}")
         except Unfit as unfit:
             planner.reject_record(record, record.fields[positions[0]].strip(), str(unfit))
         else:

@@ -42,7 +42,8 @@ class Imported:
     """What became of every line, and what the run added.
 
     `gross_by_day` and `gross_by_country` are the taken lines of orders, without cancellations: minor units, by date and
-    country as the file has them. `in_part` counts taken cancellations of which not everything was left to give back.
+    country as the file has them. `in_part` counts taken cancellations of which not everything was left to give back, and
+    `there_before` taken lines of which nothing was new.
     """
 
     read: int
@@ -51,6 +52,7 @@ class Imported:
     orders_created: int
     refunds_created: int
     in_part: int
+    there_before: int
     currency: str
     gross_by_day: dict[str, int]
     gross_by_country: dict[str, int]
@@ -76,7 +78,7 @@ def load(path: Path, format_name: str | None = None) -> Plan:
 
 def preview(plan: Plan) -> Imported:
     """What an import of the plan into an empty database would answer, without the orders and refunds that it would create."""
-    return _imported(plan, {}, orders=0, refunds=0)
+    return _imported(plan, {}, orders=0, refunds=0, there_before=0)
 
 
 def execute(
@@ -89,7 +91,7 @@ def execute(
     users, names = _prepare(database, plan)
     past = PastOrders(database, reason=f"imported from {plan.format.name}", announce=True, after=after)
     late: dict[str, str] = {}
-    orders = refunds = 0
+    orders = refunds = there_before = 0
     for batch in _batches(plan.orders):
         members = [_past_order(plan, one, users[one.first.customer or GUEST], names) for one in batch]
         for one, outcome in zip(batch, past.bring_in(members), strict=True):
@@ -98,8 +100,10 @@ def execute(
             else:
                 orders += outcome.created
                 refunds += outcome.refunds
+                if not outcome.created:
+                    there_before += len(one.lines) + len(one.refunds) - outcome.refunds
         progress(sum(1 for one in batch for _ in one.all_lines()))
-    return _imported(plan, late, orders=orders, refunds=refunds)
+    return _imported(plan, late, orders=orders, refunds=refunds, there_before=there_before)
 
 
 def _batches(orders: Sequence[PlannedOrder]) -> Iterator[list[PlannedOrder]]:
@@ -171,7 +175,7 @@ def _past_order(plan: Plan, order: PlannedOrder, user_id: UUID, names: Mapping[s
     )
 
 
-def _imported(plan: Plan, late: Mapping[str, str], *, orders: int, refunds: int) -> Imported:
+def _imported(plan: Plan, late: Mapping[str, str], *, orders: int, refunds: int, there_before: int) -> Imported:
     rejected = list(plan.rejected)
     by_day: Counter[str] = Counter()
     by_country: Counter[str] = Counter()
@@ -192,6 +196,7 @@ def _imported(plan: Plan, late: Mapping[str, str], *, orders: int, refunds: int)
         orders_created=orders,
         refunds_created=refunds,
         in_part=in_part,
+        there_before=there_before,
         currency=plan.currency,
         gross_by_day=dict(sorted(by_day.items())),
         gross_by_country=dict(sorted(by_country.items())),

@@ -96,6 +96,8 @@ class OrderNumbers(Table, table=True):
 class OrderHistory(Table, table=True):
     """One change: of status from what to what, by whom (nobody: orderkit itself), why, in which request.
 
+    What the command line changed has nobody, and as its request the `source` of an Actor of the audit log.
+
     An edit leaves the status as it is: `from_status` is `to_status`, and `reason` says what was edited.
     """
 

@@ -48,7 +48,7 @@ def allocate(
     strange = [n for n, lines in enumerate(named) if not lines]
     if strange:
         raise Invalid(
-            "the order does not have all these lines",
+            _missing(asked[strange[0]], len(ordered)),
             pointers=[
                 (f"#/lines/{n}/{'sku' if asked[n].line is None else 'line'}", "is not on this order") for n in strange
             ],
@@ -68,6 +68,12 @@ def allocate(
                 facts={"left": left, "sku": what, "pieces_left": one.quantity - wanted},
             )
     return tuple(Pieces(number, ordered[number - 1].sku, pieces[number]) for number in sorted(pieces) if pieces[number])
+
+
+def _missing(one: AskedLine, ordered: int) -> str:
+    if one.line is None:
+        return f"{one.sku!r} is not on this order"
+    return f"line {one.line} is not on this order, which has {ordered}"
 
 
 def _named(one: AskedLine, ordered: Sequence[PricedLine]) -> list[int]:

@@ -157,7 +157,9 @@ def _measure(
         amount = left
     if left == 0 or amount > left:
         raise Conflict(
-            "all that was paid is refunded, or on its way" if left == 0 else f"only {left} is left to be refunded",
+            "all that was paid is refunded, or on its way"
+            if left == 0
+            else f"only {money.to_text(left, order.currency)} is left to be refunded",
             facts={"left": left, "currency": order.currency},
         )
     if restock and lines is None and amount < left:

@@ -22,6 +22,7 @@ GROWING = ("orders", "order_items", "payments", "refunds", "outbox", "order_hist
 BY = {
     "reports.by_time": "pk_rollups",
     "reports.extent": "pk_rollups",
+    "reports.months": "pk_rollups",
     "reports.users_by_net": "pk_rollups",
     "reports.products_by_sales": "pk_rollups",
     "reports.spending": "ix_rollups_of_users",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from orderkit.analytics import rebuild, rollups
+from orderkit.analytics import facts, rebuild, rollups
+from orderkit.analytics.facts import Sale, Sold
 from orderkit.analytics.periods import Grain, floor
 from orderkit.analytics.rebuild import Difference
 from orderkit.analytics.rollups import Key
 from orderkit.db import Database
+from orderkit.money import MAX_AMOUNT
 from orderkit.orders.models import Order
 from orderkit.settings import Settings
 from tests.analytics.trade import Trade, dying_before_commit, known, recounted
@@ -33,8 +39,25 @@ def execute(database: Database, statement: str) -> None:
 
 
 def right(database: Database) -> bool:
-    of_days = known(database, *EVER, "day") == recounted(database, *EVER)
+    return right_since(database, EVER[0])
+
+
+def right_since(database: Database, start: datetime) -> bool:
+    of_days = known(database, start, EVER[1], "day") == recounted(database, start, EVER[1])
     return of_days and list(rebuild.compare(database)) == []
+
+
+@contextmanager
+def overheard(database: Database) -> Iterator[list[str]]:
+    """The statements that are executed meanwhile."""
+    found: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        found.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", hear)
+    yield found
+    event.remove(database.engine, "before_cursor_execute", hear)
 
 
 def test_an_empty_database_has_nothing_to_compare(database: Database) -> None:
@@ -98,8 +121,36 @@ def test_progress_adds_up_to_the_extent(trade: Trade) -> None:
     trade.bring_in("b", at=AT - timedelta(days=40))
     told: list[int] = []
     list(rebuild.compare(trade.database, progress=told.append))
-    assert sum(told) == rebuild.extent(trade.database) >= 41  # from the first of the month
-    assert len(told) < 5  # days of which nothing is known are passed over
+    assert sum(told) == len(told) == rebuild.extent(trade.database)
+    assert len(told) == 4  # two days and the first of each one's month, of which a rollup is
+
+
+def test_days_of_which_nothing_is_known_are_passed_over_however_many(trade: Trade) -> None:
+    for number, at in enumerate((AT.replace(year=1972), AT.replace(year=1900), AT)):
+        trade.bring_in(f"{number}", at=at)
+    execute(trade.database, "DELETE FROM rollups")
+    assert rebuild.extent(trade.database) == 3
+    with overheard(trade.database) as heard:
+        rebuild.run(trade.database)
+    assert len(heard) < 150
+    assert right_since(trade.database, datetime(1900, 1, 1, tzinfo=UTC))
+
+
+def test_sums_that_no_64_bits_hold_are_compared_as_far_as_they_can_be(
+    trade: Trade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite only approximates them: that is no difference, and is not told of as one that was put right."""
+    sales = [Sale(AT, "GBP", UUID(int=1), "GB", MAX_AMOUNT - 1, (Sold("GOLD", 1, MAX_AMOUNT - 1),))] * 500
+    for _ in range(6):
+        with trade.database.transaction() as session:
+            rollups.apply(session.connection(), sales)
+    assert 3000 * (MAX_AMOUNT - 1) > 2**64
+    monkeypatch.setattr(facts, "of_base", lambda _connection, start, end: sales * 6 if start <= AT < end else [])
+    assert list(rebuild.compare(trade.database)) == []
+    assert rebuild.run(trade.database) == 0
+    execute(trade.database, "UPDATE rollups SET gross = gross / 2")
+    assert rebuild.run(trade.database) > 0
+    assert rebuild.run(trade.database) == 0
 
 
 @pytest.mark.parametrize("survived", range(4))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from orderkit.analytics import periods
 from orderkit.analytics.asking import Asked
-from orderkit.analytics.periods import Bound, Range, zone
+from orderkit.analytics.periods import Bound, Piece, Range, zone
 from orderkit.analytics.source import Source
 from orderkit.api import report_answers
 from orderkit.api.report_answers import Answer
 from orderkit.db import Database
 from orderkit.settings import Settings
 from tests import histories
+from tests.factories import make_product, make_user
 from tests.histories import CURRENCIES, History, by_hand
 
 ZONES = (
@@ -141,3 +144,36 @@ def test_every_report_is_what_a_recomputation_is(
         if Range(first, last, zone(tz)).is_reversed:
             continue
         check(source, history, Asked(Range(first, last, zone(tz)), tz, rng.choice((None, None, *CURRENCIES))))
+
+
+@pytest.mark.parametrize("first", [None, date(1, 3, 1), date(1905, 1, 1)])
+def test_orders_that_lie_far_apart_are_reported_without_the_days_between_them(
+    database: Database, source: Source, rng: random.Random, first: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offsets of before 1920 fit no bucket there, so that each day that is laid out is looked up among the orders."""
+    users = {one.id: one.email for one in (make_user(database) for _ in range(3))}
+    skus = [make_product(database, sku=f"SKU-{number}").sku for number in range(4)]
+    starts = (datetime(year, 3, 30, tzinfo=UTC) for year in (1, 1900, 1910, 2026))
+    orders = [one for start in starts for one in histories.random_orders(rng, list(users), skus, start, 3, 6)]
+    history = History(database, users, orders)
+    histories.write(database, orders, lambda events: rng.randint(0, events))
+    laid: list[Piece] = []
+    local_days = periods.local_days
+
+    def counted(in_zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[Piece]:
+        for one in local_days(in_zone, start, end):
+            laid.append(one)
+            yield one
+
+    monkeypatch.setattr(periods, "local_days", counted)
+    asked = Asked(Range(first, None, zone("Asia/Kathmandu")), "Asia/Kathmandu", None)
+    answer = report_answers.by_time_or_country(source, asked, "day")
+    assert len(laid) < 500
+    expected = by_hand(
+        history.orders,
+        histories.within(first, None, zone("Asia/Kathmandu")),
+        None,
+        lambda _one, at: (at.astimezone(zone("Asia/Kathmandu")).date(),),
+    )
+    assert one_by_one(answer, "date") == expected
+    check(source, history, asked)

@@ -93,6 +93,7 @@ class TestEveryRoute:
                 answer = api.run(api.call(method, path, good | {name: "admin"}, headers=staff))
                 assert (answer.status, answer.code) == (422, "validation_failed")
                 assert answer.pointers == ["#/" + name.replace("/", "~1")]
+                assert answer.json()["errors"][0]["detail"] == "is not known here"
 
     def test_refuses_a_wrong_type_in_every_member(self, api: Client, staff: dict[str, str]) -> None:
         for method, path, good in ROUTES:

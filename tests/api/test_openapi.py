@@ -103,3 +103,9 @@ def test_the_docs_load_nothing_from_elsewhere(api: Client, page: str) -> None:
     for url in loaded:
         if url.startswith("/"):
             assert api.get(url).status == 200, url
+
+
+def test_bounds_are_said_in_the_words_of_json_schema(document: dict[str, Any]) -> None:
+    assert not re.findall(r'"(?:ge|gt|le|lt)":', json.dumps(document))
+    [limit] = [one for one in document["paths"]["/orders"]["get"]["parameters"] if one["name"] == "limit"]
+    assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 100)

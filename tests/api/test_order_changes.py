@@ -70,6 +70,12 @@ def test_a_change_of_another_version_is_refused_before_it_is_looked_at(
         assert shop.order(order.id).version == 2
 
 
+@pytest.mark.parametrize("seen", ["2", 'W/"2"', '"2'])
+def test_a_tag_without_its_quotes_is_told_so(api: Client, shop: Shop, support: dict[str, str], seen: str) -> None:
+    refused = patch(api, shop.paid(), {"staff_note": "gift"}, support, seen)
+    assert refused.json()["detail"].endswith("""in quotes and without W/; this order's is "2\"""")
+
+
 @pytest.mark.parametrize("status", ["shipped", "delivered", "cancelled"])
 def test_a_status_that_the_order_has_already_is_no_change(
     api: Client, shop: Shop, support: dict[str, str], status: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -301,7 +302,13 @@ def test_an_order_is_shown_to_its_owner_and_to_staff_and_to_nobody_else(
 ) -> None:
     where = place(api, customer).headers["location"]
     assert api.get(where, customer).headers["etag"] == '"2"'
-    assert api.get(where, staff).status == 200
+    shown = api.get(where, staff)
+    for compact in (shown, api.get("/orders", staff)):
+        assert compact.body == json.dumps(compact.json(), separators=(",", ":"), ensure_ascii=False).encode()
+    assert (shown.status, shown.json()["number"]) == (200, 1001)
+    by_number = api.get("/orders/1001", staff)
+    assert (by_number.status, by_number.pointers) == (422, ["#/path/order_id"])
+    assert by_number.json()["errors"][0]["detail"] == "is no id, but a number; ask for GET /orders?number=1001"
     stranger = api.get(where, api.token(make_user(database)))
     absent = api.get("/orders/00000000-0000-7000-8000-000000000000", customer)
     assert (stranger.status, stranger.code) == (absent.status, absent.code) == (404, "not_found")

@@ -206,7 +206,9 @@ def test_a_line_that_the_order_has_not_is_pointed_at(
 
 def test_a_refund_needs_a_key_and_a_reason(api: Client, support: dict[str, str], order: dict[str, Any]) -> None:
     path = f"/orders/{order['id']}/refunds"
-    assert api.post(path, {"reason": "x"}, support).code == "idempotency_key_missing"
+    missing = api.post(path, {"reason": "x"}, support)
+    assert missing.code == "idempotency_key_missing"
+    assert missing.json()["detail"].endswith("for each new refund")
     answer = api.post(path, {"reason": "x"}, support | {"Idempotency-Key": '"'})
     assert (answer.status, answer.code) == (400, "idempotency_key_malformed")
     assert api.post(path, {}, support | {"Idempotency-Key": "r"}).pointers == ["#/reason"]

@@ -137,14 +137,14 @@ def test_the_story_is_whole_in_order_and_can_be_read_aloud(
         "The payment provider took the money: ch_1.",
         "The order was paid.",
         "The parcel was put in the queue to be booked.",
-        f"The order was edited by {NAME} of the staff: staff note changed.",
-        f"The order was edited by {NAME} of the staff: shipping address changed.",
+        f"The order was edited by {NAME} (staff): staff note changed.",
+        f"The order was edited by {NAME} (staff): shipping address changed.",
         *["The carrier did not answer, or failed: status 500."] * 5,
         "Shipping was given up after 5 attempts: status 500.",
         "Somebody had the parcel queued again.",
         "The carrier took the parcel: TR1.",
         "The order was shipped: booked as TR1.",
-        f"A refund of 1.00 GBP was asked for by {NAME} of the staff: a dented tin.",
+        f"A refund of 1.00 GBP was asked for by {NAME} (staff): a dented tin.",
         "The payment provider paid the refund: re_1.",
         "The refund of 1.00 GBP was paid.",
         "The carrier reported that the parcel was delivered.",
@@ -177,8 +177,10 @@ def test_money_that_came_after_a_cancel_and_its_refund_are_told_once_each(
         due = refunds.claim(session.connection(), refund.id, settings=shop.settings)
         assert due is not None
         refunds.settle(session.connection(), due, Refunded("re_1"), [], settings=shop.settings)
-    told = [one["what"] for one in story(api, order.id, owner)]
+    items = story(api, order.id, owner)
+    told = [one["what"] for one in items]
     assert told[:2] == ["The order was placed by the customer.", "The order was cancelled: changed my mind."]
+    assert all(one["detail"]["from"] != one["detail"]["to"] for one in items if one["kind"] == "status")
     assert sorted(told[2:]) == [
         "A refund of 5.00 GBP was asked for: the order was cancelled.",
         "The payment came after the order was cancelled.",
@@ -192,10 +194,10 @@ def test_every_change_says_from_what_to_what_by_whom_why_and_in_which_request(
     order = shop.paid()
     change(shop, order.id, status=OrderStatus.SHIPPED, actor_id=clerk.id)
     item = story(api, order.id, support)[-2]
-    assert item["what"] == f"The order was shipped, by hand, by {NAME} of the staff."
+    assert item["what"] == f"The order was shipped, by hand, by {NAME} (staff)."
     assert item["detail"] == {"from": "paid", "to": "shipped", "version": 3, "reason": "by hand", "request_id": "r-7"}
     assert item["actor"] == {"kind": "staff", "id": str(clerk.id), "name": NAME}
-    assert story(api, order.id, support)[-1]["what"] == "No carrier was to be asked."
+    assert story(api, order.id, support)[-1]["what"] == "No carrier was asked to take the parcel."
 
 
 def test_the_owner_hears_all_but_who_of_the_staff_and_what_they_note(

@@ -24,13 +24,20 @@ class Told(NamedTuple):
 Cli = Callable[..., Told]
 
 
+class Typed(io.StringIO):
+    """What is typed in a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """`orderkit …` in this process. `stdin` is what is typed; there is no terminal."""
+    """`orderkit …` in this process. `stdin` is what is typed, in a terminal or, unless told so, in none."""
 
-    def run(*arguments: str, stdin: str = "") -> Told:
+    def run(*arguments: str, stdin: str = "", terminal: bool = False) -> Told:
         monkeypatch.setattr(sys, "argv", ["orderkit", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", Typed(stdin) if terminal else io.StringIO(stdin))
         capsys.readouterr()  # what was logged before is not the command's
         with pytest.raises(SystemExit) as ended:
             main()

@@ -48,6 +48,7 @@ def test_operator_lists_looks_and_decides(shop: Shop, orderkit: Orderkit) -> Non
         return json.loads(out)
 
     assert [one["id"] for one in told("list")] == [str(discarded.id), str(retried.id)]
+    assert told("list")[0]["order_number"] == shop.order(discarded.order_id).number
     [call] = told("show", str(retried.id))["calls"]
     assert (call["outcome"], call["detail"]) == ("rejected", "address_not_served")
     assert told("retry", str(retried.id))["resolution"] == "retried"
@@ -76,13 +77,37 @@ def test_people_get_tables_and_sentences(shop: Shop, orderkit: Orderkit) -> None
 
 
 @pytest.mark.usefixtures("narrow_terminal")
-def test_a_narrow_terminal_shows_whole_ids(shop: Shop, orderkit: Orderkit) -> None:
-    letters = shop.dead(), shop.dead()
-    _status, out, _err = orderkit("list")
-    assert "…" not in out
-    for letter in letters:
-        assert str(letter.id) in out
-        assert str(letter.order_id) in out
+def test_people_see_the_number_of_the_order_and_decide_by_it(shop: Shop, orderkit: Orderkit) -> None:
+    retried, discarded = (shop.order(shop.dead().order_id) for _ in range(2))
+    heading, *lines = orderkit("list")[1].splitlines()
+    assert heading.split() == ["order", "reason", "attempts", "given", "up", "at", "resolution"]
+    assert [line.split()[:3] for line in lines] == [
+        [str(one.number), "address_not_served", "1"] for one in (discarded, retried)
+    ]
+    assert "address_not_served" in orderkit("show", str(retried.number))[1]
+    assert "queued again" in orderkit("retry", str(retried.number))[1]
+    assert "its order is cancelled" in orderkit("discard", str(discarded.number))[1]
+    assert shop.fulfillment(retried.id).status == "queued"
+    assert shop.order(discarded.id).status == "cancelled"
+
+
+def test_what_was_decided_before_is_told_so(shop: Shop, orderkit: Orderkit) -> None:
+    letters = {"retry": shop.dead(), "discard": shop.dead()}
+    for (act, letter), became in zip(letters.items(), ("retried", "discarded"), strict=True):
+        first, again = (orderkit(act, str(letter.id)) for _ in range(2))
+        assert (first.code, again.code) == (0, 0)
+        assert "before" not in first.out
+        assert again.out.endswith(f": it was {became} before; nothing more is done\n")
+
+
+def test_in_a_terminal_a_discard_is_asked_for(shop: Shop, orderkit: Orderkit) -> None:
+    letter = shop.dead()
+    refused = orderkit("discard", str(letter.id), stdin="n\n", terminal=True)
+    assert (refused.code, refused.out.strip()) == (1, "")
+    assert "error: given up; nothing was done\n" in refused.err
+    assert shop.order(letter.order_id).status == "paid"
+    assert orderkit("discard", str(letter.id), "--yes", terminal=True).code == 0
+    assert shop.order(letter.order_id).status == "cancelled"
 
 
 @pytest.mark.usefixtures("shop")
@@ -100,4 +125,8 @@ def test_what_cannot_be_done_is_one_line_and_exit_1(shop: Shop, orderkit: Orderk
         "",
         "error: this dead letter was retried; cancel the order if it is not to be shipped\n",
     )
+    assert orderkit("show", "1") == (1, "", "error: there is no order 1; see: orderkit orders list\n")
+    number = str(shop.paid().number)
+    assert orderkit("retry", number) == (1, "", f"error: order {number} has no dead letter\n")
+    assert orderkit("show", "tea").code == 2
     assert orderkit("show", str(unknown)) == (1, "", f"error: there is no dead letter {unknown}\n")

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from orderkit.analytics import rollups
 from orderkit.db import Database
 from orderkit.explain.catalog import CATALOG
+from orderkit.explain.query import Bench
 from orderkit.orders import seeding
 from orderkit.orders.seeding import History
 from orderkit.schema import metadata
@@ -55,6 +57,7 @@ def test_all_queries_use_their_indexes_and_one_without_its_index_is_named(cli: C
     assert all(name in told.out for name in CATALOG)
     assert f"{len(CATALOG)} queries on" in told.out
     assert "nothing to ask about" not in told.out
+    assert "the planner takes" not in told.out
     with dropped(seeded, "ix_orders_user_id_total"):
         told = cli("explain", "--all", "--json")
         assert told.code == 1
@@ -85,6 +88,23 @@ def test_a_plan_is_shown_as_a_tree_with_time_and_rows(cli: Cli, seeded: Database
     assert "and was rolled back" in told.out
 
 
+def test_a_query_that_cannot_be_tried_is_named_and_the_others_go_on(
+    cli: Cli, seeded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with seeded.transaction() as session:
+        session.connection().execute(text("UPDATE products SET stock = 0"))
+    assert cli("explain", "orders.place", "--analyze").code == 0
+    monkeypatch.setattr(Bench, "in_stock", True)
+    told = cli("explain", "--all", "--analyze", "--save", str(tmp_path))
+    assert told.code == 1
+    [complaint] = [line for line in told.err.splitlines() if not line.startswith("queries: ")]
+    assert complaint.startswith("orders.place: cannot be executed: ")
+    found = {one["name"]: one for one in json.loads((tmp_path / "explain.json").read_text())}
+    assert found.keys() == CATALOG.keys()
+    assert "executed" not in found["orders.place"]
+    assert found["orders.by_time"]["ms"] is not None
+
+
 def test_plans_with_an_index_and_without_stand_side_by_side(cli: Cli, seeded: Database) -> None:
     told = cli("explain", "--without", "ix_orders_total")
     assert told.code == 0
@@ -98,8 +118,14 @@ def test_plans_with_an_index_and_without_stand_side_by_side(cli: Cli, seeded: Da
 
 def test_evidence_is_saved_as_text_and_as_json(cli: Cli, shop: Database, tmp_path: Path) -> None:
     folder = tmp_path / "evidence" / "plans"
-    assert cli("explain", "--save", str(folder)).code == 0
-    assert cli("explain", "--without", "ix_orders_total", "--save", str(folder)).code == 0
+    told = cli("explain", "--save", str(folder))
+    assert (told.code, told.err) == (0, "")
+    assert told.out.endswith(f"\nwritten to {folder}/explain.txt and .json\n")
+    told = cli("explain", "--without", "ix_orders_total", "--save", str(folder))
+    assert told.code == 0
+    assert told.out.endswith(f"\nwritten to {folder}/without-ix_orders_total.txt and .json\n")
+    told = cli("explain", "orders.by_total", "--json", "--save", str(tmp_path / "json"))
+    assert [one["name"] for one in json.loads(told.out)] == ["orders.by_total"]
     assert sorted(path.name for path in folder.iterdir()) == [
         "explain.json",
         "explain.txt",

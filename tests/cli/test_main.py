@@ -48,6 +48,16 @@ def test_the_help_of_a_group_ends_with_an_example(cli: Cli, name: str) -> None:
     assert f"Example: orderkit {name}" in cli(name, "--help").out
 
 
+def test_help_tells_no_type_of_a_flag_and_breaks_no_number(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ((), ("demo",), ("orders", "list"), ("stock", "move")):
+        told = cli(*command, "--help").out
+        assert "--help" in told
+        assert "<bool>" not in told
+        assert not re.search(r"x<=\d+ *│", told), told
+    assert "[1<=x<=10000]" in cli("orders", "list", "--help").out
+
+
 def test_every_option_and_argument_is_explained() -> None:
     for name, command in all_commands():
         assert [one.name for one in command.params if not one.help] == [], name
@@ -93,6 +103,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["serve", "--port", "x"], "--port"),
         (["serve", "--port", "70000"], "--port"),
         (["serve", "--workers", "0"], "--workers"),
+        (["serve", "--workers", "1.0"], "'--workers': 1.0 is not a whole number"),
+        (["orders", "list", "--limit", "1.0"], "'--limit': 1.0 is not a whole number"),
+        (["seed", "--seed", " 5"], "not a whole number"),
     ],
 )
 def test_wrong_use_is_one_line_on_stderr_and_exit_2(cli: Cli, arguments: list[str], said: str) -> None:

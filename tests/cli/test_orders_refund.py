@@ -7,7 +7,8 @@ import json
 import pytest
 import typer
 
-from orderkit.cli import orders
+from orderkit.api import timeline
+from orderkit.cli import acting, orders
 from orderkit.db import Database
 from orderkit.fulfillment import by_hand
 from orderkit.ids import new_id
@@ -71,6 +72,44 @@ def test_operator_gives_back_pieces_of_a_line_and_of_a_sku(shop: Shop, cli: Cli)
     assert [one.amount for one in shop.refunds()] == [2 * PRICE, 2 * PRICE]
 
 
+def test_the_story_says_which_pieces_went_back_and_on_whose_command_line(
+    shop: Shop, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "_user", lambda: "ada")
+    order = send(shop, shop.paid(quantity=5))
+    for arguments in (["--line", "1:2", "--restock"], ["--amount", "300"]):
+        assert cli("orders", "refund", str(order.number), *arguments, "--reason", "late", "--yes").code == 0
+
+    shown = cli("orders", "show", str(order.number)).out
+    asked = (
+        "A refund of 10.00 GBP for 2 of TEA, to come back into stock, was asked for on the command line (ada): late."
+    )
+    assert asked in shown
+    assert "A refund of 3.00 GBP was asked for on the command line (ada): late." in shown
+    heading, line = (one.split() for one in shown.splitlines() if one.startswith(("line ", "1 ")))
+    assert (heading[-1], line[0], line[-1]) == ("refunded", "1", "2")
+    *_, by_line, _by_amount = json.loads(cli("orders", "show", str(order.number), "--json").out)["timeline"]
+    assert by_line["detail"]["lines"] == [{"line": 1, "sku": SKU, "quantity": 2}]
+    assert by_line["detail"]["restock"] is True
+    assert by_line["actor"] == {"kind": "staff", "name": "command line (ada)"}
+
+
+def test_the_owner_hears_of_staff_but_not_on_whose_command_line(
+    shop: Shop, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "_user", lambda: "ada")
+    order = shop.paid()
+    assert cli("orders", "refund", str(order.number), "--amount", "300", "--yes").code == 0
+    assert cli("orders", "cancel", str(order.number), "--reason", "ordered twice", "--yes").code == 0
+    with shop.database.reading() as session:
+        found = snapshot.load(session.connection(), [order.id])[order.id]
+        heard = timeline.page(session.connection(), found, limit=100, to_staff=False).items
+    assert "ada" not in str(heard)
+    told = [one["what"] for one in heard]
+    assert "A refund of 3.00 GBP was asked for by staff: refunded by the shop." in told
+    assert "The order was cancelled by staff: ordered twice." in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -84,11 +123,18 @@ def test_operator_gives_back_pieces_of_a_line_and_of_a_sku(shop: Shop, cli: Cli)
         (["--line", f"1:{'9' * 5000}"], "as 1:2 does"),
         (["--line", f"{SKU}:1"], "TEA is not the number of a line; a SKU goes in --sku"),
         (["--line", "-1:1"], "-1 is not the number of a line"),
-        (["--line", "2:1"], "the order does not have all these lines; is not on this order"),
-        (["--line", "0:1"], "the order does not have all these lines"),
+        (["--line", "2:1"], "error: line 2 is not on this order, which has 1\n"),
+        (["--line", "0:1"], "line 0 is not on this order"),
         (["--sku", SKU], "as TEA-001:2 does"),
-        (["--sku", "COFFEE:1"], "the order does not have all these lines"),
+        (["--sku", "COFFEE:1"], "'COFFEE' is not on this order"),
         (["--line", "1:1", "--amount", "1"], "name an amount or pieces, not both"),
+        (["--amount", "5.00"], "--amount': it is in minor units, without a point: 500 is 5.00 GBP"),
+        (["--amount", "5."], "without a point"),
+        (["--amount", "1_0"], "without a point"),
+        (["--amount", "-5"], "without a point"),
+        (["--amount", "0"], "from 1 to"),
+        (["--amount", str(2**53)], "from 1 to"),
+        (["--amount", "9" * 5000], "from 1 to"),
         (["--amount", "1", "--restock"], "say which goods come back"),
     ],
     ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",
@@ -125,7 +171,7 @@ def test_what_cannot_be_refunded_is_told_in_one_line(shop: Shop, cli: Cli) -> No
 
     for arguments, code, said in (
         ([number], 2, "add --yes"),
-        ([number, "--amount", str(PRICE + 1), "--yes"], 1, f"only {PRICE} is left"),
+        ([number, "--amount", str(PRICE + 1), "--yes"], 1, "only 5.00 GBP is left"),
         ([number, "--reason", " ", "--yes"], 2, "a reason is one line"),
         ([number, "--reason", "card 4242 4242 4242 4242", "--yes"], 2, "never a card number"),
         (["99999999999999999999", "--yes"], 2, "neither"),

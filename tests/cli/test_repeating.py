@@ -26,7 +26,7 @@ from tests.shop import PRICE, SKU, STOCK, Shop
 from tests.threads import at_once
 
 LOST = OperationalError("COMMIT", {}, Exception("server closed the connection"), connection_invalidated=True)
-HINT = re.compile(r"if this fails, repeat it with --key (\w+)\n")
+HINT = re.compile(r"should its answer be lost, the same command with --key (\w+) does it once\n")
 
 
 @pytest.fixture

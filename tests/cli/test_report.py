@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from orderkit.analytics.facts import Sold
+from orderkit.analytics.source import UNTOLD
 from orderkit.auth.models import User
 from orderkit.cli import report_chart
 from orderkit.db import Database
@@ -79,11 +80,30 @@ def test_a_table_shows_money_as_people_write_it(cli: Cli) -> None:
 def test_the_period_before_is_compared_in_per_cent(cli: Cli) -> None:
     wanted = ("--from", "2026-03-02", "--to", "2026-03-03", "--currency", "GBP", "--compare", "previous")
     told = cli("report", "sales", *wanted).out.splitlines()
+    assert told[2] == "before: from 2026-03-01 until before 2026-03-02"
     assert [line.split() for line in told[-3:]] == [
         ["all", "1", "2,000.00", "1,000.00", "1,000.00", "2,000.00"],
         ["before", "1", "1,234.56", "0.00", "1,234.56", "1,234.56"],
         ["change", "0.0", "%", "+62.0", "%", "–", "-19.0", "%", "+62.0", "%"],
     ]
+    drawn = _written_on(cli("report", "sales", *wanted, "--format", "svg").out)
+    assert "GBP: net 1,000.00, before 1,234.56" in drawn
+    assert "2026-03-02 until before 2026-03-03, UTC, compared with 2026-03-01 until before 2026-03-02" in drawn
+    written = cli("report", "sales", *wanted, "--format", "csv")
+    assert written.out.count("\n") == 2
+    assert written.err == "CSV has the rows alone; the totals of the period before are in the other formats\n"
+
+
+def _written_on(chart: str) -> list[str]:
+    """The texts of a chart, which are drawn as shapes, each after a comment."""
+    return list(re.findall(r"<!-- (.*?) -->", chart, re.DOTALL))
+
+
+def _bars_of(chart: str) -> list[float]:
+    """How long the bars that lie are."""
+    shapes = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: #2b6cb0"', chart)
+    sides = [[float(one) for one in re.findall(r"[ML] (\S+)", shape)] for shape in shapes]
+    return [max(one) - min(one) for one in sides]
 
 
 @pytest.mark.usefixtures("march", "narrow_terminal")
@@ -96,6 +116,39 @@ def test_a_terminal_of_80_columns_gets_bars_that_fit(cli: Cli, monkeypatch: pyte
     first, second = (line for line in cli("report", "daily", "--currency", "GBP").out.splitlines() if "2026-" in line)
     assert _plain(first).count("█") > 8
     assert _plain(second).count("█") == _plain(second).count("▒") == 10
+    assert "█ net ▒ refunded" in _plain(cli("report", "daily", "--currency", "GBP").out)
+
+
+@pytest.mark.usefixtures("narrow_terminal")
+def test_bars_are_of_what_products_are_ranked_by(cli: Cli, database: Database, buyer: User) -> None:
+    make_product(database, sku="LAMP", name="Lamp")
+    make_product(database, sku="TIN", name="Tin")
+    sold = (Sold("LAMP", 1, 4_000), Sold("TIN", 10, 1_000))
+    histories.write(database, [Past(at(1), buyer.id, "GBP", "GB", "paid", sold)])
+    for by, first, over, headed in (
+        ("revenue", "Lamp", "revenue", "GBP"),
+        ("quantity", "Tin", "pieces", "sold in GBP"),
+    ):
+        lines = _plain(cli("report", "top-products", "--by", by).out).splitlines()
+        assert lines[4].split()[-1] == over
+        assert first in lines[5]
+        assert lines[5].count("█") > 3 * lines[6].count("█") > 0
+        chart = cli("report", "top-products", "--by", by, "--format", "svg").out
+        assert {over, headed} <= {*_written_on(chart)}
+        longest, shorter = _bars_of(chart)
+        assert longest > 3 * shorter
+
+
+def test_an_axis_of_time_names_days_and_months_that_it_shows(cli: Cli, database: Database, buyer: User) -> None:
+    make_product(database, sku="TEA")
+    when = [
+        datetime(2025 + day // 372, day // 31 % 12 + 1, day % 31 % 28 + 1, 12, tzinfo=UTC) for day in range(279, 310)
+    ]
+    histories.write(database, [Past(at, buyer.id, "GBP", None, "paid", (Sold("TEA", 1, 1),)) for at in when])
+    named = [one for one in _written_on(cli("report", "daily", "--format", "svg").out) if one.startswith("2025")]
+    assert named == [f"2025-10-{day:02}" for day in range(1, 29, 4)]
+    named = [one for one in _written_on(cli("report", "sales", "--by", "month", "--format", "svg").out) if "-" in one]
+    assert named == ["2025-10"]
 
 
 def _plain(line: str) -> str:
@@ -150,19 +203,25 @@ def test_the_figures_are_those_of_http(cli: Cli, settings: Settings, database: D
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        ("--from", "2026-03-02", "--to", "2026-03-01"),
-        ("--from", "2026-03-02T00:00:00"),
-        ("--tz", "Nowhere"),
-        ("--currency", "EURO"),
+        ("--from 2026-03-02 --to 2026-03-01", "--to 2026-03-01: it is before --from 2026-03-02"),
+        ("--from 2026-13-01", "--from 2026-13-01: there is no such day"),
+        (
+            "--from 2026-03-02T00:00:00",
+            "--from 2026-03-02T00:00:00: neither a day, as 2026-03-01, nor a time with its zone, "
+            "as 2026-03-01T06:00:00Z (RFC 3339)",
+        ),
+        ("--tz London", "--tz London: no time zone of IANA; there is Europe/London"),
+        ("--tz Nowhere", "--tz Nowhere: no time zone of IANA, such as UTC or Europe/London"),
+        ("--currency EURO", "--currency EURO: no currency of ISO 4217 that one can pay with, such as GBP"),
+        ("--compare previous", "--compare previous needs --from and --to"),
+        ("--compare previous --to 2026-04-01", "--compare previous needs --from and --to"),
     ],
 )
-def test_what_makes_no_sense_is_wrong_use(cli: Cli, wrong: tuple[str, str]) -> None:
-    told = cli("report", "daily", *wrong)
-    assert told.code == 2
-    assert told.err.startswith("error: there is no such report: ")
-    assert told.err.count("\n") == 1
+def test_what_makes_no_sense_is_wrong_use(cli: Cli, wrong: str, said: str) -> None:
+    told = cli("report", "sales", *wrong.split())
+    assert (told.code, told.err) == (2, f"error: {said}\n")
 
 
 @on_sqlite  # it is drawn from the figures, which other tests see on both; drawing eleven takes 4 s of CPU
@@ -201,3 +260,15 @@ def test_more_than_is_shown_is_told(cli: Cli, database: Database) -> None:
     histories.write(database, [Past(at(1), one.id, "GBP", None, "paid", (Sold("TEA", 1, 1),)) for one in users])
     assert cli("report", "revenue", "--limit", "2").err == "there are more: add --limit 20\n"
     assert cli("report", "revenue", "--limit", "3").err == ""
+
+
+@pytest.mark.usefixtures("march")
+@pytest.mark.parametrize("format_", ["csv", "svg"])
+def test_what_has_rows_alone_says_on_stderr_where_it_is_from(
+    cli: Cli, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    wanted = ("report", "daily", "--format", format_, "-o", str(tmp_path / "out"))
+    assert cli(*wanted).err == ""
+    monkeypatch.setenv("ORDERKIT_REPLICA_URL", database.url.render_as_string(hide_password=False))
+    assert cli(*wanted).err == f"from the replica; warning: {UNTOLD}\n"
+    assert UNTOLD in json.loads(cli("report", "daily", "--json").out)["warning"]

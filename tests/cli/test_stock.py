@@ -16,8 +16,9 @@ from orderkit.ids import new_id
 from orderkit.inventory import stock
 from orderkit.inventory.models import StockMovement
 from orderkit.money import MAX_AMOUNT
+from orderkit.settings import Settings
 from tests.cli.conftest import Cli
-from tests.factories import make_product, make_user
+from tests.factories import make_product, make_user, place_order
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +92,21 @@ def test_one_product_shows_why(cli: Cli, database: Database) -> None:
     ]
     said = cli("stock", "show", "TEA", "--limit", "1")
     assert "stock          3\n" in said.out
-    assert f"-1     broken  {author.id}" in said.out
+    assert "orders took    0\n" in said.out
+    assert f"-1     broken  {author.email}" in said.out
     assert "opening stock" not in said.out
     assert said.err == "there are more: orderkit stock show 'TEA' --limit 10\n"
+
+
+def test_the_movements_of_a_product_and_what_orders_took_come_to_its_stock(
+    cli: Cli, database: Database, settings: Settings
+) -> None:
+    make_product(database, sku="TEA", stock=10)
+    place_order(database, settings, make_user(database), "TEA", 6)
+    in_session(database, stock.move, "TEA", 5, "delivery", None)
+    shown = told(cli, "show", "TEA")
+    assert (shown["stock"], shown["orders_took"], [one["delta"] for one in shown["movements"]]) == (9, 6, [5, 10])
+    assert "orders took    6\n" in cli("stock", "show", "TEA").out
 
 
 def test_a_movement_says_who_moved_it_from_the_command_line(
@@ -127,7 +140,10 @@ def test_a_movement_to_the_threshold_is_told_of(cli: Cli, database: Database) ->
         (["move", "TEA", "0", "--reason", "x"], 2, "a movement of 0 is none"),
         (["move", "TEA", str(MAX_AMOUNT + 1), "--reason", "x"], 2, "less than or equal"),
         (["move", "TEA", str(-MAX_AMOUNT - 1), "--reason", "x"], 2, "greater than or equal"),
-        (["move", "TEA", "1.5", "--reason", "x"], 2, "valid integer"),
+        (["move", "TEA", "1.5", "--reason", "x"], 2, "1.5 is not a whole number"),
+        (["move", "TEA", "3.0", "--reason", "x"], 2, "3.0 is not a whole number"),
+        (["move", "TEA", "1_0", "--reason", "x"], 2, "not a whole number"),
+        (["move", "TEA", "٣", "--reason", "x"], 2, "not a whole number"),
         (["move", "TEA", "1"], 2, "--reason"),
         (["move", "TEA", "1", "--reason", " "], 2, "a reason is one line"),
         (["move", "TEA", "1", "--reason", "a\nb"], 2, "a reason is one line"),

@@ -11,16 +11,18 @@ from sqlalchemy import text
 
 from orderkit.db import Database
 from orderkit.errors import Invalid
-from orderkit.explain import indexes
+from orderkit.explain import indexes, verdicts
 from orderkit.explain.capture import capture
 from orderkit.explain.catalog import CATALOG, named
 from orderkit.explain.of_worker import DUE
+from orderkit.explain.plans import Plan, Step
 from orderkit.explain.query import Query
-from orderkit.explain.verdicts import NOT_ASKED, explain
+from orderkit.explain.verdicts import NOT_ASKED, OK, explain, judge
 from orderkit.orders.reading import WALKS
 from orderkit.settings import Settings
 from orderkit.system.state import KINDS
 from tests import plans
+from tests.engines import on_postgresql
 
 PACKAGE = Path(__file__).resolve().parents[2] / "orderkit"
 COMPUTED = {
@@ -87,7 +89,7 @@ def test_every_index_that_a_query_names_exists() -> None:
 def test_every_query_is_captured_and_planned_in_an_empty_shop(database: Database, settings: Settings) -> None:
     plans.vacuum(database)
     found = explain(database, settings, CATALOG.values())
-    assert [(one.query.name, one.verdict) for one in found if not one.holds] == []
+    assert [(one.query.name, one.verdict, one.remark) for one in found if not one.holds or one.remark] == []
     not_asked = {one.query.name for one in found if one.verdict == NOT_ASKED}
     assert all(name.startswith("reports.") for name in not_asked)
     assert all(one.plan.top for one in found if one.query.name not in not_asked)
@@ -118,3 +120,51 @@ def test_a_function_that_never_asks_its_query_is_told_of(database: Database, set
 def test_an_unknown_name_is_told_with_those_that_are_near() -> None:
     with pytest.raises(Invalid, match=r"no query orders.by_tim; near it: .*orders\.by_time"):
         named("orders.by_tim")
+
+
+def test_another_index_is_remarked_on_where_the_right_one_is_there(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of several the planner takes depends on what it knows of the rows."""
+    monkeypatch.setattr(verdicts, "SMALL_PAGES", -1)
+    query = named("orders.of_user_and_status_by_time")
+    index, other = query.indexes("sqlite")[0], "ix_orders_status_created_at"
+    taken, walked, sorted_ = Step("", index=other), Step("", scans="orders"), Step("", sorts=True)
+    remark = f"the planner takes {other} here, not {index}"
+    with database.reading() as session:
+        connection = session.connection()
+        assert judge(connection, query, Plan((Step("", index=index),))) == (OK, "")
+        assert judge(connection, query, Plan((taken,))) == (OK, remark)
+        assert judge(connection, query, Plan((taken, sorted_))) == (f"sorts; {remark}", "")
+        assert judge(connection, query, Plan((taken, walked))) == (f"scans orders; {remark}", "")
+        assert judge(connection, query, Plan((walked,))) == (f"does not use {index}; scans orders", "")
+        session.connection().execute(text(f"DROP INDEX {index}"))
+        assert judge(connection, query, Plan((taken,))) == (f"there is no {index}", "")
+        session.rollback()
+
+
+@on_postgresql
+def test_an_index_that_is_not_valid_is_no_good(database: Database) -> None:
+    query = named("orders.by_total")
+    with database.reading() as session:
+        connection = session.connection()
+        connection.execute(
+            text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_orders_total'::regclass")
+        )
+        found = judge(connection, query, Plan((Step("", index="ix_orders_total"),)))
+        assert found == ("ix_orders_total is not valid; run: REINDEX INDEX ix_orders_total", "")
+        session.rollback()
+
+
+def test_one_query_that_cannot_be_planned_does_not_sink_the_others(database: Database, settings: Settings) -> None:
+    writes = "INSERT INTO webhook_receipts VALUES ('new', '2001-01-01 00:00:00')"
+    bad = [
+        Query("a.b", "", "pk_users", lambda bench: bench.connection.execute(text("SELECT x FROM nowhere"))),
+        Query("c.d", "", "pk_users", lambda bench: bench.connection.execute(text(writes))),
+    ]
+    one, other, good = explain(database, settings, [*bad, named("users.by_email")])
+    assert one.verdict.startswith("cannot be planned: ")
+    assert "nowhere" in one.verdict
+    assert other.verdict.startswith("cannot be planned: c.d: another statement, which writes")
+    assert (one.holds, other.holds, good.holds) == (False, False, True)
+    assert good.plan.top

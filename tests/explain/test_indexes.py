@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import UniqueConstraint, text
 
 from orderkit.db import Database
 from orderkit.errors import Invalid
@@ -30,6 +31,14 @@ def test_every_index_says_what_it_is_for_and_what_it_costs() -> None:
     assert {name for name in indexes.costs() if name not in indexes.all_indexes()} == set()
     measured = {name for name, (table, _) in indexes.all_indexes().items() if table.name == "orders"}
     assert measured <= set(indexes.costs()), "run: python -m loadtests.index_costs"
+
+
+def test_the_page_of_explain_names_what_sqlite_cannot_be_without() -> None:
+    page = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
+    part_of_tables = {
+        str(name) for name, (_, one) in indexes.all_indexes().items() if isinstance(one, UniqueConstraint)
+    }
+    assert {*re.findall(r"`(uq_\w+)`", page)} == part_of_tables
 
 
 @on_postgresql

@@ -11,12 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit.analytics import rollups
 from orderkit.db import Database
-from orderkit.errors import Conflict, Invalid
+from orderkit.errors import Conflict, Invalid, NotFound
 from orderkit.explain import running
 from orderkit.explain.catalog import CATALOG, named
+from orderkit.explain.query import Bench
 from orderkit.explain.running import analyzed, compared
 from orderkit.explain.verdicts import explain
 from orderkit.orders import seeding
+from orderkit.orders.models import Order
 from orderkit.orders.seeding import History
 from orderkit.schema import metadata
 from orderkit.settings import Settings
@@ -59,6 +61,54 @@ def test_executing_every_query_changes_nothing(seeded: Database, settings: Setti
         assert plan.top, captured.statement
         assert plan.ms is not None
     assert everything(seeded) == before
+
+
+def stock_of(database: Database, stock: int) -> None:
+    with database.transaction() as session:
+        session.connection().execute(text(f"UPDATE products SET stock = {stock}"))
+
+
+def test_goods_are_found_to_sell_and_a_shop_that_has_none_is_tried_too(seeded: Database, settings: Settings) -> None:
+    """Products that came with imported orders have no stock, and the database keeps it from going below 0."""
+    query = named("orders.place")
+    stock_of(seeded, 0)
+    before = everything(seeded)
+    assert analyzed(seeded, settings, query)[1].ms is not None
+    assert everything(seeded) == before
+    with seeded.transaction() as session:
+        session.connection().execute(text("UPDATE products SET stock = 5 WHERE sku = (SELECT max(sku) FROM products)"))
+    with seeded.reading() as session:
+        bench = Bench(session.connection(), settings)
+        assert bench.sku == session.connection().execute(text("SELECT max(sku) FROM products")).scalar_one()
+    assert analyzed(seeded, settings, query)[1].ms is not None
+
+
+def test_a_query_that_cannot_be_executed_says_so_in_its_verdict(
+    seeded: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock_of(seeded, 0)
+    monkeypatch.setattr(Bench, "in_stock", True)  # as if it were sold out just then
+    [explained] = explain(seeded, settings, [named("orders.place")])
+    assert explained.holds
+    found, plan = running.tried(seeded, settings, explained)
+    assert found.verdict.startswith("cannot be executed: ")
+    assert "ck_products_stock_not_negative" in found.verdict
+    assert "\n" not in found.verdict
+    assert (found.holds, plan) == (False, None)
+
+
+def test_an_index_that_is_missing_is_told_as_such(seeded: Database, settings: Settings) -> None:
+    index = next(one for one in Order.__table__.indexes if one.name == "ix_orders_total")  # type: ignore[attr-defined]
+    with seeded.transaction() as session:
+        index.drop(session.connection())
+    try:
+        with pytest.raises(
+            NotFound, match=r"ix_orders_total is missing.* make it again with: CREATE INDEX ix_orders_total"
+        ):
+            compared(seeded, settings, named("orders.by_total"), "ix_orders_total")
+    finally:
+        with seeded.transaction() as session:
+            index.create(session.connection())
 
 
 def test_a_claim_that_is_executed_did_find_something(seeded: Database, settings: Settings) -> None:

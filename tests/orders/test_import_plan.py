@@ -146,6 +146,7 @@ def test_minor_units_are_the_currency_s() -> None:
         (("1", "A", "", 1, "2010-12-01", "1", "", ""), "the date is not month/day/year hour:minute"),
         (("1", "A", "", 1, "13/1/2010 8:26", "1", "", ""), "the date is not month/day/year hour:minute"),
         (("1", "A", "", 1, "1/1/2126 8:26", "1", "", ""), "the date is in the future"),
+        (("1", "A", "", 1, "12/31/1969 23:59", "1", "", ""), "the date is before 1970"),
         (("1", "A", "", 1), "the line has another number of fields than the header"),
         (
             (*retail("1"), "more", "and more"),
@@ -172,6 +173,8 @@ def test_a_line_that_cannot_be_taken_has_a_reason(row: tuple[Any, ...], reason: 
         ({"placed_at": "2025-03-02T09:30:00"}, "placed_at has no offset from UTC, such as Z or +01:00"),
         ({"placed_at": "yesterday"}, "placed_at is not a date and time in ISO 8601"),
         ({"placed_at": "0001-01-01T00:00:00+14:00"}, "placed_at is not a date and time in ISO 8601"),
+        ({"placed_at": "0001-02-01T00:00:00Z"}, "the date is before 1970"),
+        ({"placed_at": "1970-01-01T00:59:59+01:00"}, "the date is before 1970"),
         ({"currency": "EURO"}, "the currency is not an ISO 4217 code"),
         ({"currency": "JPY"}, "the unit price is not an amount in JPY"),
         ({"currency": "GBP"}, "the currency is not the file's first, EUR; import it as a file of its own"),

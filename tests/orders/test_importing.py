@@ -214,6 +214,7 @@ def test_a_second_run_adds_nothing_and_answers_the_same(database: Database, run:
     second = run(file=SAMPLE)
     assert everything(database) == before
     assert (second.orders_created, second.refunds_created) == (0, 0)
+    assert (first.there_before, second.there_before) == (0, second.taken)
     assert (second.read, second.taken, second.rejected) == (first.read, first.taken, first.rejected)
     assert (second.gross_by_day, second.gross_by_country) == (first.gross_by_day, first.gross_by_country)
 
@@ -269,7 +270,7 @@ def test_a_file_that_has_grown_adds_what_is_new_also_to_orders_that_are_there(da
     lines = [line("1", quantity=5), line("C2", quantity=-1, day=2)]
     run(*lines)
     result = run(*lines, line("3", "B", day=3), line("C4", quantity=-4, day=4))
-    assert (result.orders_created, result.refunds_created, result.taken) == (1, 1, 4)
+    assert (result.orders_created, result.refunds_created, result.taken, result.there_before) == (1, 1, 4, 2)
     assert sorted(refund.amount for refund in rows(database, Refund)) == [100, 400]
     assert {order.idempotency_key: order.status for order in rows(database, Order)} == {
         "online-retail:1": OrderStatus.REFUNDED,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from typing import Literal, NamedTuple, get_args
 
 from orderkit.analytics import tallies
@@ -63,8 +64,8 @@ def total(books: Books, asked: Asked) -> dict[str, Tally]:
 
 
 def _by_time(books: Books, asked: Asked, by: Literal["day", "month"]) -> Tallies:
-    within = books.extent("total")
-    return books.tallies("total", asked.range.pieces(within, by) if within else [], asked.currency)
+    pieces = (asked.range.pieces(within, by) for within in books.stretches("total"))
+    return books.tallies("total", list(chain.from_iterable(pieces)), asked.currency)
 
 
 def _by_country(books: Books, asked: Asked) -> Tallies:

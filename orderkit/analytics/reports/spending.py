@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from orderkit.analytics import tallies
 from orderkit.analytics.asking import Asked
@@ -16,12 +16,16 @@ from orderkit.errors import NotFound
 _users = User.__table__  # type: ignore[attr-defined]
 
 
-def report(books: Books, asked: Asked, user_id: UUID) -> dict[str, Tally]:
-    """Sums by currency. Raises NotFound for a user who never was; one who is deleted is still somebody who bought."""
-    connection = books.connection
+def require(connection: Connection, user_id: UUID) -> None:
+    """Raises NotFound for a user who never was; one who is deleted is still somebody who bought."""
     known = select(_users.c.id).where(_users.c.id == user_id).execution_options(query="reports.user")
     if connection.execute(known).first() is None:
         raise NotFound(f"there is no user {user_id}")
+
+
+def report(books: Books, asked: Asked, user_id: UUID) -> dict[str, Tally]:
+    """Sums by currency; nothing of somebody who is unknown, as one is who has come since this snapshot."""
+    connection = books.connection
     found: dict[str, Tally] = defaultdict(Tally)
     within = books.extent("user")
     laid = tallies.lay_out("user", asked.range.spans(within)) if within else []
