@@ -71,10 +71,11 @@ def test_an_answer_that_has_begun_is_not_cut_off(hurried: Client) -> None:
     assert (answer.status, answer.body) == (200, b"part" * 4)
 
 
-def test_a_timeout_of_the_applications_own_is_not_taken_for_the_deadline(hurried: Client) -> None:
+def test_a_timeout_of_the_applications_own_is_not_taken_for_the_deadline(settings: Settings) -> None:
     async def give_up() -> None:
         async with asyncio.timeout(0.01):
             await asyncio.sleep(60)
 
-    hurried.app.add_api_route("/give-up", give_up)
-    assert hurried.get("/give-up").code == "internal_error"
+    with running(settings) as client:
+        client.app.add_api_route("/give-up", give_up)
+        assert client.get("/give-up").code == "internal_error"
