@@ -133,6 +133,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             settings, database, gateway, checkout, issuing, hashing, throttle, reading, breaker, system
         )
         metrics.begin("api")
+        for code in problems.KINDS:  # an alert on the first error needs the 0 before it
+            metrics.problems.labels(code)
         with suppress(SQLAlchemyError):  # it is asked again each second
             await issuing.reload()
         reloading = asyncio.create_task(issuing.keep_current())

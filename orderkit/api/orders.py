@@ -21,7 +21,7 @@ from orderkit.auth import accounts
 from orderkit.auth.callers import Caller
 from orderkit.auth.permissions import OWN_ORDERS
 from orderkit.auth.sessions import Holder
-from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound, OrderkitError
+from orderkit.errors import Invalid, KeyMalformed, KeyMissing, NotFound, OrderkitError, PaymentDeclined
 from orderkit.idempotency import Replay
 from orderkit.ids import new_id
 from orderkit.money import MAX_AMOUNT, is_currency
@@ -237,7 +237,8 @@ def _validated(body: Any) -> OrderIn:
 def _sent(given: Replay, preference_applied: bool) -> Response:
     headers = {"Location": location(given.resource_id)}
     if given.answer.status == 402:
-        media_type = "application/problem+json"
+        media_type = problems.MEDIA_TYPE
+        problems.told(PaymentDeclined.code)
     else:
         media_type = "application/json"
         headers["ETag"] = f'"{json.loads(given.answer.body)["version"]}"'

@@ -344,9 +344,14 @@ def answer_to(error: OrderkitError) -> Response:
     return _sent(document(error, context.request_id()), headers)
 
 
+def told(code: str) -> None:
+    """Counts an answer that is a problem document, and has the request's line in the log say its code."""
+    metrics.problem(code)
+    context.bind(code=code)
+
+
 def _sent(members: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
-    metrics.problem(members["code"])
-    context.bind(code=members["code"])
+    told(members["code"])
     # "replace": a detail may quote what a caller sent, and no error may fail for that.
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return Response(content, members["status"], headers, MEDIA_TYPE)
