@@ -89,19 +89,24 @@ def _first(lines: Iterable[dict[str, Any]], highest: str | None, limit: int) -> 
     return heapq.nlargest(limit, told, key=lambda line: float(line[highest]))
 
 
+def _kept(stack: ExitStack, passing: IO[str]) -> IO[str]:
+    import shutil
+    import tempfile
+
+    kept = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
+    shutil.copyfileobj(passing, kept)
+    return kept
+
+
 def _opened(stack: ExitStack, path: Path) -> IO[str]:
-    """A log that can be read again. What comes on stdin cannot, and is kept in a file that has no name."""
+    """A log that can be read again. What comes on stdin or through a pipe cannot, and is kept in a file that has no name."""
     from orderkit.errors import ConfigurationError
 
     if str(path) == "-":
-        import shutil
-        import tempfile
-
-        kept = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
-        shutil.copyfileobj(sys.stdin, kept)
-        return kept
+        return _kept(stack, sys.stdin)
     try:
-        return stack.enter_context(path.open(encoding="utf-8", errors="replace"))
+        file = stack.enter_context(path.open(encoding="utf-8", errors="replace"))
+        return file if file.seekable() else _kept(stack, file)
     except OSError as error:
         raise ConfigurationError(
             f"cannot read {path} ({error.strerror}); name files with logs, or - for stdin"

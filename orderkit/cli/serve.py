@@ -36,11 +36,11 @@ def serve(
 
     from orderkit import serving
     from orderkit.migrating import require_current
-    from orderkit.observability import starting
+    from orderkit.observability import logs
     from orderkit.settings import load_settings
 
     settings = load_settings()
-    starting.start(settings, "api")
+    logs.configure(settings, process="api")
     with opened_database(settings) as database:
         require_current(database)
     with serving.listen(host, port) as listener:

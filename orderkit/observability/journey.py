@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orderkit.errors import Invalid
@@ -83,8 +84,18 @@ def parsed(texts: Iterable[str]) -> Iterator[Line]:
             line = json.loads(text[start:])
         except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and {"at", "message"} <= line.keys():
+        if isinstance(line, dict) and _is_ours(line):
             yield line
+
+
+def _is_ours(line: Line) -> bool:
+    """Whether it has what all lines have, as they have it: other programs' lines may lie between, and name things alike."""
+    try:
+        at = datetime.fromisoformat(str(line["at"]))
+    except (KeyError, ValueError):
+        return False
+    ids = (value for name, value in line.items() if name.endswith("_id"))
+    return "message" in line and at.tzinfo is not None and all(isinstance(one, str | None) for one in ids)
 
 
 def search(read: Read, conditions: Sequence[Condition]) -> Iterator[Line]:

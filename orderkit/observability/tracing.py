@@ -25,8 +25,8 @@ def configure(settings: Settings, process: str) -> None:
 
     HTTP sessions that were opened before tell of nothing. Raises ConfigurationError without the extra.
     """
+    use(None)  # first: what instruments aiohttp is one for the process, and would be taken away from the new by the old
     if settings.tracing == "off":
-        use(None)
         return
     try:
         from orderkit.observability import spans

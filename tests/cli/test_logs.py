@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -80,6 +82,26 @@ def test_a_request_s_id_and_its_order_s_tell_the_same_journey_in_order_of_time(c
         "simulator book: booked",
     ]
     assert OTHER not in {one.get("order_id") for one in found}
+
+
+def test_logs_that_come_through_a_pipe_are_read_as_well(cli: Cli) -> None:
+    os.mkfifo("pipe")
+    writing = Thread(target=Path("pipe").write_text, args=(Path("api.log").read_text(encoding="utf-8"),))
+    writing.start()
+    through_pipe = told(cli, "r1", "pipe")
+    writing.join()
+    assert through_pipe == told(cli, "r1", "api.log") != []
+
+
+def test_lines_of_other_programs_that_look_alike_are_passed_over(cli: Cli) -> None:
+    foreign = [
+        {"at": "soon", "message": "m", "order_id": ORDER},
+        {"at": "2026-11-22T10:00:02", "message": "m", "order_id": ORDER},
+        {"at": "2026-11-22T10:00:02Z", "message": "m", "order_id": [ORDER]},
+        {"at": 7, "message": "m", "order_id": ORDER},
+    ]
+    Path("foreign.log").write_text("".join(f"{json.dumps(one)}\n" for one in foreign), encoding="utf-8")
+    assert told(cli, ORDER, "foreign.log", *LOGS) == told(cli, ORDER, *LOGS)
 
 
 def test_people_get_a_table_that_cannot_command_their_terminal(cli: Cli) -> None:
