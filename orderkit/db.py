@@ -261,6 +261,7 @@ def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool], writers:
         hide_parameters=True,
         poolclass=pool,
         pool_size=settings.db_pool_size,
+        max_overflow=0,  # SQLAlchemy would open 10 more, of which neither the metrics nor the doctor know
         pool_timeout=settings.db_timeout,
         connect_args={
             "timeout": settings.db_timeout,
