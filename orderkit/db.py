@@ -207,21 +207,21 @@ class _Writers:
     """Those of one process that want to write to SQLite, one at a time: its own waiting sleeps up to 100 ms between tries.
 
     Nobody waits longer than `timeout_s`, for their turn and for another process's lock together. When somebody waited for
-    that lock in vain, whoever comes next only looks whether it is gone: one after another would all wait as long again.
+    that lock in vain, whoever has the next turn only looks whether it is gone: one after another would all wait as long again.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._in_vain = False
         self._lock = threading.Lock()
-        self._until = 0.0  # of whoever has the turn
+        # Both are of whoever has the turn.
+        self._in_vain = False
+        self._until = 0.0
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        patience_s = self._timeout_s / 10 if self._in_vain else self._timeout_s
-        until = time.monotonic() + patience_s
-        if not self._lock.acquire(timeout=patience_s):
-            raise PoolTimeout(f"no turn to write within {patience_s:g} s")
+        until = time.monotonic() + self._timeout_s
+        if not self._lock.acquire(timeout=self._timeout_s):
+            raise PoolTimeout(f"no turn to write within {self._timeout_s:g} s")
         try:
             self._until = until
             yield
@@ -230,7 +230,10 @@ class _Writers:
 
     def begin(self, connection: Connection, statement: str) -> None:
         """Takes the write lock of the file in what is left of the time of whoever has the turn."""
-        left_ms, whole_ms = max(0, int((self._until - time.monotonic()) * 1e3)), int(self._timeout_s * 1e3)
+        left_s = max(0.0, self._until - time.monotonic())
+        if self._in_vain:
+            left_s = min(left_s, self._timeout_s / 10)
+        left_ms, whole_ms = int(left_s * 1e3), int(self._timeout_s * 1e3)
         driver: Any = connection.connection.dbapi_connection
         if left_ms < whole_ms - 100:
             driver.execute(f"PRAGMA busy_timeout={left_ms}").close()

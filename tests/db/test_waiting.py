@@ -114,10 +114,32 @@ def test_all_who_wait_for_another_processs_lock_are_told_within_the_timeout(sett
             time.sleep(0.02)
         assert max(wait.result() for wait in waits) < TIMEOUT_S + 0.5
         assert ask(database) < TIMEOUT_S / 2  # who comes later only looks whether it is gone
+        assert max(threads.map(ask, [database] * 20)) < TIMEOUT_S + 0.5  # and many at once do so in turn, but no longer
     assert ask(database) < TIMEOUT_S / 2
     with database.transaction() as session:  # and then everybody waits as long as ever
         assert session.execute(text("PRAGMA busy_timeout")).scalar_one() == TIMEOUT_S * 1000
     assert not database._writers._in_vain
+    database.dispose()
+
+
+@on_sqlite
+def test_a_wait_in_vain_makes_nobody_impatient_with_who_has_the_turn(settings: Settings) -> None:
+    database = Database(settings.model_copy(update={"db_timeout": 2.0}))
+    with_turn = threading.Event()
+    with written_by_another(settings):
+        assert ask(database) > 1.5
+
+    def write_slowly() -> None:
+        with database.transaction():  # it begins with its first statement: the wait in vain is still the last that is known
+            with_turn.set()
+            time.sleep(0.6)
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write_slowly)
+        with_turn.wait(5)
+        with database.transaction() as session:
+            assert session.execute(text("SELECT 1")).scalar_one() == 1
+        writing.result(5)
     database.dispose()
 
 
