@@ -231,10 +231,8 @@ class Connection(HttpToolsProtocol):
         if self._stage is _Stage.BETWEEN:
             self._unset_keepalive_if_required()
             self._head_bytes = len(data)
-        elif self._stage is _Stage.HEAD:
+        else:  # of a body, what has come since its last byte: trailers, and what is said beside chunks
             self._head_bytes += len(data)
-        else:  # where in it the next head begins, nobody says; it is counted from the next part on
-            self._head_bytes = 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -285,6 +283,14 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
         self._stage = _Stage.BODY
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._stage is not _Stage.BODY:  # uvicorn would put trailers among the headers of a request under way
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0  # if the next head begins in this part, it is counted from the next part on
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._stage = _Stage.BETWEEN
         self._door.receiving.discard(self)
@@ -325,8 +331,10 @@ class Connection(HttpToolsProtocol):
 
     def _watch(self) -> None:
         """After each part: whatever the client owes now, it owes by some time."""
-        if self._stage is _Stage.HEAD:
+        if self._stage is not _Stage.BETWEEN:
             self._require_head_of(self._head_bytes, raised=False)
+            if self._refused:
+                return
         idle = not self._is_under_way() and self.timeout_keep_alive_task is None
         if self._stage is _Stage.HEAD or (self._stage is _Stage.BETWEEN and idle):
             if self._head_timer is None and not self._refused:
@@ -339,7 +347,7 @@ class Connection(HttpToolsProtocol):
                 self._expect_rest()
 
     def _require_head_of(self, size: int, *, raised: bool = True) -> None:
-        """Refuses a head that is too large; within the parser, by raising what it passes on as its own error."""
+        """Refuses a head, or trailers, too large; within the parser, by raising what it passes on as its own error."""
         if size <= self._limits.head_bytes:
             return
         self._fault = ("head_too_large", f"request line and headers have at most {self._limits.head_bytes} bytes")

@@ -38,10 +38,12 @@ class App:
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.asked: list[str] = []
+        self.headers: list[list[tuple[bytes, bytes]]] = []
         self.failed: list[BaseException] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.asked.append(scope["path"])
+        self.headers.append(scope["headers"])
         try:
             await self._answer(scope, receive, send)
         except Exception as error:
@@ -125,6 +127,7 @@ def server(shared: Running) -> Iterator[Running]:
     """Nobody is connected at first, and nothing failed in the application at last."""
     shared.app.go.clear()
     shared.app.asked.clear()
+    shared.app.headers.clear()
     shared.app.failed.clear()
     yield shared
     shared.let_go()
@@ -282,6 +285,52 @@ def test_a_head_just_within_the_bound_is_taken_in_whatever_parts(server: Running
             connection.sendall(head[begin : begin + 500])
             time.sleep(0.01)
         assert all_of(connection).endswith(b"ok")
+
+
+CHUNKED = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"0\r\n" + b"a: b\r\n" * 20_000, b"0\r\na: " + b"b" * 200_000, b"1;" + b"x" * 200_000],
+    ids=lambda sent: sent[:5],
+)
+def test_what_comes_with_a_body_and_is_none_of_it_has_the_bound_of_a_head(server: Running, sent: bytes) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
+    with server.connect() as connection:
+        connection.sendall(CHUNKED)
+        server.eventually(lambda: server.app.asked == ["/read"])
+        with suppress(ConnectionError):
+            for begin in range(0, len(sent), 1000):
+                connection.sendall(sent[begin : begin + 1000])
+                time.sleep(0.001)
+        assert problem(all_of(connection))["code"] == "head_too_large"
+
+
+def test_trailers_are_no_headers_of_their_request_nor_of_the_next(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(CHUNKED)
+        server.eventually(lambda: server.app.asked == ["/read"])
+        connection.sendall(b"0\r\nAuthorization: Bearer x\r\nX-Last: y\r\n\r\n")
+        assert answer(connection).endswith(b"2")
+        connection.sendall(GET % (b"/at-once", b""))
+        assert answer(connection).endswith(b"ok")
+    assert server.app.headers == [
+        [(b"host", b"x"), (b"transfer-encoding", b"chunked")],
+        [(b"host", b"x")],
+    ]
+
+
+def test_a_chunked_body_in_small_parts_may_be_larger_than_a_head(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(CHUNKED)
+        for _ in range(2 * QUICK.head_bytes // 100):
+            connection.sendall(b"64\r\n")
+            connection.sendall(b"x" * 100 + b"\r\n")
+        connection.sendall(b"0\r\n\r\n" + GET % (b"/at-once", b""))
+        received = all_of(connection)
+        assert received.count(b"HTTP/1.1 200 OK") == 2
+        assert b"8102" in received
 
 
 # ── what is no request ───────────────────────────────────────────────────────────────────────────────────────────────
