@@ -27,7 +27,7 @@ ACCEPTED_AT_ONCE = 16
 """libuv takes one connection of a listener in each turn of the loop. Turns are long while there is much to do, and the last of
 1,000 newcomers waited for six seconds; so the listener is there several times."""
 DRAIN_S = 25
-"""A request takes 20 s at most, and whoever stops us waits 30 s before it kills."""
+"""A request takes 20 s at most, unless ORDERKIT_REQUEST_TIMEOUT says more, and whoever stops us waits 30 s before it kills."""
 ENDED_WITHIN_S = DRAIN_S + 3
 STOPPED_WITHIN_S = DRAIN_S + 4
 STARTED_WITHIN_S = 3

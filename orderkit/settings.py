@@ -386,7 +386,7 @@ def judge_settings(**overrides: Any) -> Judged:
         problems += [f"{PREFIX}{name.upper()} {message}" for name, message in wrong.items()]
         # What is right is checked further, so that one start tells everything.
         settings = Settings(**overrides | {name: Settings.model_fields[name].default for name in wrong})
-    joint = (*_lease_problems(settings), *_production_problems(settings))
+    joint = (*_lease_problems(settings), *_deadline_problems(settings), *_production_problems(settings))
     problems += [problem for name, problem in joint if name not in wrong]
     return Judged(settings, problems, frozenset(wrong))
 
@@ -439,6 +439,16 @@ def _lease_problems(settings: Settings) -> Iterator[tuple[str, str]]:
                 f"ORDERKIT_LEASE is {settings.lease:g} s, too short for ORDERKIT_{name.upper()}_TIMEOUT of {timeout:g} s; "
                 f"make it at least {LEASE_OVER_TIMEOUT * timeout:g}",
             )
+
+
+def _deadline_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """A request that ends before its charge does is a 503 for an order that would have been 202."""
+    if settings.request_timeout <= settings.gateway_timeout:
+        yield (
+            "request_timeout",
+            f"ORDERKIT_REQUEST_TIMEOUT is {settings.request_timeout:g} s, and a charge may take ORDERKIT_GATEWAY_TIMEOUT, "
+            f"{settings.gateway_timeout:g} s; make it longer than that",
+        )
 
 
 def _production_problems(settings: Settings) -> Iterator[tuple[str, str]]:

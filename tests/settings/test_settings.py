@@ -242,3 +242,11 @@ def test_a_lease_shorter_than_a_call_to_a_provider_is_refused(monkeypatch: pytes
         load_settings()
     monkeypatch.setenv("ORDERKIT_LEASE", "20")
     assert load_settings().lease == 20
+
+
+def test_a_request_that_would_end_before_its_charge_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERKIT_REQUEST_TIMEOUT", "5")
+    with pytest.raises(ConfigurationError, match=r"ORDERKIT_REQUEST_TIMEOUT is 5 s.*ORDERKIT_GATEWAY_TIMEOUT, 5 s"):
+        load_settings()
+    monkeypatch.setenv("ORDERKIT_GATEWAY_TIMEOUT", "4")
+    assert load_settings().request_timeout == 5
