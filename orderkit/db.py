@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -71,6 +72,15 @@ SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
+
+_FILE_AWAY = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+)
+"""The errors of SQLite that are those of its file or of its lock: the driver calls a statement's own, code 1, the same."""
 
 
 def aware(value: datetime) -> datetime:
@@ -240,8 +250,9 @@ class _Writers:
         try:
             connection.exec_driver_sql(statement)
             self._in_vain = False
-        except OperationalError:
-            self._in_vain = True
+        except OperationalError as error:
+            if is_away(error):
+                self._in_vain = True
             raise
         finally:
             if left_ms < whole_ms - 100:
@@ -436,9 +447,14 @@ def _begin_along(cursor: Any, statement: str, parameters: Any, _context: object)
 def is_away(error: BaseException) -> bool:
     """Whether the database as a whole does not answer, and the next who asks it would wait for nothing as well.
 
-    It told no reason: what PostgreSQL ends itself, such as the wait for one row's lock, has a state.
+    It told no reason: what PostgreSQL ends itself, such as the wait for one row's lock, has a state. SQLite always tells.
     """
-    return isinstance(error, UNREACHABLE) and not getattr(getattr(error, "orig", None), "sqlstate", None)
+    if not isinstance(error, UNREACHABLE):
+        return False
+    original = getattr(error, "orig", None)
+    if isinstance(original, sqlite3.Error):
+        return getattr(original, "sqlite_errorcode", 0) & 0xFF in _FILE_AWAY  # the rest of the code is which kind of it
+    return not getattr(original, "sqlstate", None)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -105,6 +106,47 @@ def written_by_another(settings: Settings) -> Iterator[None]:
 
 
 @on_sqlite
+@pytest.mark.parametrize(
+    "sql", ["SELECT", "SELECT sum(a) FROM (SELECT 1 AS a UNION ALL SELECT 9223372036854775807)", "BEGIN"]
+)
+def test_a_statement_that_fails_says_nothing_of_the_file(database: Database, sql: str) -> None:
+    with pytest.raises(OperationalError) as raised, database.transaction() as session:
+        session.execute(text(sql))
+    assert not is_away(raised.value)
+
+
+@on_sqlite
+def test_a_file_that_cannot_be_used_is_away(settings: Settings, tmp_path: Path) -> None:
+    def failure(of: Database, sql: str = "SELECT 1") -> BaseException:
+        with pytest.raises(OperationalError) as raised, of.transaction() as session:
+            session.execute(text(sql))
+        of.dispose()
+        return raised.value
+
+    with written_by_another(settings):
+        assert is_away(failure(Database(settings.model_copy(update={"db_timeout": 0.1}))))
+    full = Database(settings)
+    with full.reading() as session:
+        session.execute(text("PRAGMA max_page_count = 1"))  # it may hold no more pages than there are
+    assert is_away(failure(full, "CREATE TABLE filler AS SELECT zeroblob(1000000)"))
+    gone = Database(settings, url=f"sqlite:///{tmp_path}/gone/orderkit.db")
+    (tmp_path / "gone/orderkit.db").unlink()
+    (tmp_path / "gone").rmdir()
+    assert is_away(failure(gone))
+
+
+@on_sqlite
+def test_a_begin_that_fails_of_itself_is_no_wait_in_vain(settings: Settings) -> None:
+    database = Database(settings)
+    with database._writers.turn(), database.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        with pytest.raises(OperationalError, match="within a transaction"):
+            database._writers.begin(connection, "BEGIN IMMEDIATE")
+    assert not database._writers._in_vain
+    database.dispose()
+
+
+@on_sqlite
 def test_all_who_wait_for_another_processs_lock_are_told_within_the_timeout(settings: Settings) -> None:
     database = Database(settings.model_copy(update={"db_timeout": TIMEOUT_S}))
     with written_by_another(settings), ThreadPoolExecutor(20) as threads:
@@ -130,7 +172,7 @@ def test_a_wait_in_vain_makes_nobody_impatient_with_who_has_the_turn(settings: S
         assert ask(database) > 1.5
 
     def write_slowly() -> None:
-        with database.transaction():  # it begins with its first statement: the wait in vain is still the last that is known
+        with database.transaction():  # it begins only with a statement: what is known is still the wait in vain
             with_turn.set()
             time.sleep(0.6)
 
