@@ -25,6 +25,7 @@ from orderkit.observability import context, logs, metrics
 
 IN_FLIGHT = 256
 CONNECTIONS = 2000
+PIPELINED = 16
 HEAD_BYTES = 32 * 1024
 HEAD_WITHIN_S = 10.0
 IDLE_S = 5.0
@@ -195,6 +196,8 @@ class Connection(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = None
         self._read_timer: TimerHandle | None = None
         self._refused = False
+        self._overfull = False
+        """Whether one too many came in the pipeline, which hears so when those before it have their answers."""
         self._rest_bytes = 0
         self.url = b""
         self._fault = ("request_malformed", "this is not HTTP")
@@ -245,7 +248,7 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Whether to keep the connection: whoever has said all they will say still wants to hear the answer."""
-        if self._stage is _Stage.BETWEEN and self._is_under_way():
+        if (self._stage is _Stage.BETWEEN or self._overfull) and self._is_under_way():
             self.cycle.keep_alive = False
             return True
         return None
@@ -272,6 +275,9 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > self._limits.head_bytes:  # of which a body may be a part
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             self._require_head_of(size)
+        if len(self.pipeline) >= PIPELINED:  # paused reading is no bound: thousands of requests fit into one part
+            self._overfull = True
+            raise ValueError("too many in the pipeline")
         self._head_bytes = 0
         self._unset_head_timer()
         self._door.waiting.pop(self, None)
@@ -314,6 +320,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self.end()
+        elif self._overfull and not self._is_under_way():
+            self._door.shed("in_flight", len(self.tasks))
+            self._answer_unavailable(keep=False)
         elif self._stage is _Stage.BODY and not self._is_under_way():
             self._expect_rest()
         elif not self._is_under_way():
@@ -440,10 +449,10 @@ class Connection(HttpToolsProtocol):
     def _hear_no_more(self) -> None:
         """Answers what has come, closes then, and throws away what else comes."""
         self._refused = True
-        if self._is_under_way():
-            self.cycle.keep_alive = False
-        else:
+        if not self._is_under_way():
             self._linger()
+        elif not self._overfull:
+            self.cycle.keep_alive = False
 
     def _linger(self) -> None:
         """Half closes, and closes when the client has: closed at once, what it still sends would take the answer from it."""

@@ -475,6 +475,52 @@ def test_a_head_request_too_many_gets_no_body(server: Running) -> None:
         server.let_go()
 
 
+def test_a_pipeline_takes_so_many_requests_and_no_more(server: Running) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
+    shed = metrics.shed.labels("in_flight")
+    before = shed._value.get()
+    most = connections.PIPELINED
+    with server.connect() as connection:
+        one_too_many = GET % (b"/at-once", b"X-Request-ID: one-too-many\r\n")
+        taken = GET % (b"/held", b"") + GET % (b"/at-once", b"") * most
+        connection.sendall(taken + one_too_many + GET % (b"/at-once", b"") * 5000)
+        time.sleep(0.1)
+        server.let_go()
+        received = all_of(connection)
+    assert received.count(b"HTTP/1.1 200 OK") == most + 1
+    last = received[received.index(b"HTTP/1.1 503 ") :]
+    assert problem(last)["code"] == "unavailable"
+    assert problem(last)["request_id"] == "one-too-many"
+    assert b"\r\nretry-after: 1\r\n" in last
+    assert b"\r\nconnection: close\r\n" in last
+    assert server.app.asked == ["/held"] + ["/at-once"] * most
+    assert shed._value.get() == before + 1
+
+
+def test_a_pipeline_that_is_just_full_goes_on_when_it_is_answered(server: Running) -> None:
+    most = connections.PIPELINED
+    with server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(GET % (b"/at-once", b"") * (most + 1))
+            received = b""
+            while received.count(b"\r\n\r\nok") <= most:
+                part = connection.recv(1 << 20)
+                assert part, received
+                received += part
+        assert b" 503 " not in received
+    assert len(server.app.asked) == 2 * (most + 1)
+
+
+def test_whoever_has_said_too_much_and_all_they_will_say_still_hears_the_answers(server: Running) -> None:
+    most = connections.PIPELINED
+    with server.connect() as connection:
+        connection.sendall(GET % (b"/held", b"") + GET % (b"/at-once", b"") * (most + 5))
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.1)
+        server.let_go()
+        assert all_of(connection).count(b"HTTP/1.1 200 OK") == most + 1
+
+
 def test_whoever_sends_slowly_takes_nobodys_place(server: Running) -> None:
     with ExitStack() as until_done:
         for _ in range(2 * QUICK.in_flight):
