@@ -102,7 +102,9 @@ class Door:
         self._untold += 1
         now = asyncio.get_running_loop().time()
         if now >= self._told_at + _TELL_EVERY_S:
-            logger.bind(turned_away=self._untold, under_way=tasks).warning("too much is asked at once ({})", reason)
+            told = logger.bind(turned_away=self._untold, under_way=tasks)
+            # Whatever runs here may be a task whose request it is not; the line must not name that one's user and order.
+            contextvars.Context().run(told.warning, "too much is asked at once ({})", reason)
             self._told_at, self._untold = now, 0
 
     def answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import re
@@ -11,17 +12,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import uvicorn
+from loguru import logger
 from uvicorn.server import Server
 
 from loadtests import hostile
 from loadtests.overload import share
 from orderkit.api import connections
 from orderkit.api.connections import Door, Limits
-from orderkit.observability import metrics
+from orderkit.observability import context, logs, metrics
 from orderkit.settings import Settings
 from tests.client import application
 
@@ -462,6 +465,39 @@ def test_one_request_too_many_is_told_so_before_it_reaches_the_application(serve
         server.eventually(lambda: not server.server.server_state.tasks)
         one_more.sendall(GET % (b"/at-once", b""))
         assert answer(one_more).endswith(b"ok")
+
+
+def test_the_line_that_tells_of_what_was_turned_away_names_no_other_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is behind a request in its pipeline is turned away by the task of that request, which knows whose it is."""
+    stream = io.StringIO()
+    logs.configure(Settings(_env_file=None, home=tmp_path, log_format="json"), stream, process="api")
+    app = App()
+
+    async def somebodys(scope: Any, receive: Any, send: Any) -> None:
+        context.begin("the-first", None)
+        context.bind(user_id="somebody", order_id="theirs")
+        await app(scope, receive, send)
+        logger.info("answered")
+
+    server = Running(somebodys, QUICK)
+    try:
+        with server.connect() as connection:
+            connection.sendall(GET % (b"/held", b"") + GET % (b"/at-once", b""))
+            server.eventually(lambda: app.asked == ["/held"])
+            monkeypatch.setattr(server.door, "is_full", lambda tasks: True)
+            server.server.servers[0].get_loop().call_soon_threadsafe(app.go.set)
+            assert all_of(connection).count(b"HTTP/1.1 ") == 1
+    finally:
+        server.stop()
+    told, answered = map(json.loads, stream.getvalue().splitlines())
+    assert answered["request_id"] == "the-first"
+    assert answered["order_id"] == "theirs"
+    assert told["message"] == "too much is asked at once (in_flight)"
+    assert told["turned_away"] == 1
+    assert told["logger"] == connections.__name__
+    assert not {"request_id", "trace_id", "user_id", "order_id"} & set(told)
 
 
 def test_a_head_request_too_many_gets_no_body(server: Running) -> None:
