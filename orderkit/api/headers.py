@@ -63,4 +63,7 @@ def describe(openapi: dict[str, Any]) -> None:
             for status, response in operation["responses"].items():
                 hurried = () if path.startswith(UNHURRIED) else WITH_STATUS.get(status, ())
                 names = (*own.get(status, ()), *hurried, *ON_ALL)
-                response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                found = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+                response["headers"] = (
+                    response.get("headers", {}) | found
+                )  # some routes describe those that only they have
