@@ -82,7 +82,9 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may be gone, and collected by the one it was forked from, who has not said so yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 def _orderkit(arguments: list[str], env: dict[str, str], cwd: Path, stdin: Path, stdout: Path, stderr: Path) -> None:
