@@ -49,18 +49,15 @@ def main() -> int:
     chosen = _arguments()
     products = 1 if chosen.hot else PRODUCTS
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = stack.sqlite_file(within) if chosen.sqlite else until_done.enter_context(stack.postgresql(within))
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=chosen.sqlite))
         running.seed(products=products, users=CUSTOMERS)
         process = until_done.enter_context(running.serving())
 
         def write(seconds: int) -> Written:
             size = {"seconds": seconds, "products": products, "customers": CUSTOMERS}
             if chosen.sqlite:
-                return one_order.by_sqlite(engine, **size)
-            return one_order.by_pgbench(engine, clients=chosen.clients, **size)
+                return one_order.by_sqlite(running.engine, **size)
+            return one_order.by_pgbench(running.engine, clients=chosen.clients, **size)
 
         def buy(run: str, seconds: float) -> Takings:
             tokens = running.tokens([1 + n % CUSTOMERS for n in range(chosen.clients)])
@@ -68,7 +65,7 @@ def main() -> int:
             return order(Shift(stack.HOST, running.port, run, seconds, tokens, skus))
 
         print(
-            f"{engine.name} · {chosen.clients} clients · {products} product{'s'[: products > 1]} · "
+            f"{running.engine.name} · {chosen.clients} clients · {products} product{'s'[: products > 1]} · "
             f"{chosen.seconds} s a round · {os.cpu_count()} cores shared by all",
             flush=True,
         )

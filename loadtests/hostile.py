@@ -236,15 +236,12 @@ def main() -> int:
     chosen = _arguments()
     problems: list[str] = []
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = until_done.enter_context(stack.postgresql(within)) if chosen.postgresql else stack.sqlite_file(within)
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=not chosen.postgresql))
         running.seed(products=20, users=1)
         server = psutil.Process(until_done.enter_context(running.serving()))
         asyncio.run(honest(stack.HOST, running.port, 1))
         files, memory = server.num_fds(), server.memory_info().rss
-        print(f"{engine.name} · seed {chosen.seed} · {files} files open, {memory / 2**20:.0f} MiB", flush=True)
+        print(f"{running.engine.name} · seed {chosen.seed} · {files} files open, {memory / 2**20:.0f} MiB", flush=True)
         began = time.perf_counter()
         seen = asyncio.run(send_all(stack.HOST, running.port, chosen.seed, chosen.requests))
         told = ", ".join(f"{status or 'no answer'} {number}" for status, number in sorted(seen.statuses.items()))
@@ -263,7 +260,7 @@ def main() -> int:
         print(f"afterwards {left} files open, {server.memory_info().rss / 2**20:.0f} MiB")
         if left > files + FILES_TO_SPARE:
             problems.append(f"{left} files are open, {files} were")
-        if "Traceback" in (within / "serve.log").read_text(errors="replace"):
+        if "Traceback" in (running.within / "serve.log").read_text(errors="replace"):
             problems.append("the server's log has a traceback")
     for problem in problems:
         print(problem, file=sys.stderr)

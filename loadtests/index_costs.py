@@ -14,8 +14,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import col
 
 from loadtests import stack
-from loadtests.stack import ROOT, Engine, Stack
+from loadtests.stack import ROOT, Stack
 from orderkit import idempotency
 from orderkit.auth.models import User
 from orderkit.clock import now
@@ -213,29 +213,18 @@ def shares(database: Database, chosen: argparse.Namespace, say: Callable[[str], 
     return found
 
 
-@contextmanager
-def _engine(name: str, within: Path) -> Iterator[Engine]:
-    if name == "sqlite":
-        yield stack.sqlite_file(within)
-    else:
-        with stack.postgresql(within) as engine:
-            yield engine
-
-
 def main() -> int:
     chosen = _arguments()
     costs = _of_others(chosen)
     for engine_name in chosen.engines:
         with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-            within = until_done.enter_context(stack.folder())
-            engine = until_done.enter_context(_engine(engine_name, within))
-            running = Stack(engine, within)
-            running.migrate()
+            running = until_done.enter_context(Stack.migrated(sqlite=engine_name == "sqlite"))
             running.seed(products=2, users=CUSTOMERS)
             print(
-                f"{engine.name}: among {chosen.there:,} orders, {chosen.rounds} pairs of {chosen.orders:,}", flush=True
+                f"{running.engine.name}: among {chosen.there:,} orders, {chosen.rounds} pairs of {chosen.orders:,}",
+                flush=True,
             )
-            database = Database(Settings(database_url=engine.url))
+            database = Database(Settings(database_url=running.engine.url))
             try:
                 for name, share in shares(database, chosen, lambda line: print(line, flush=True)).items():
                     costs.setdefault(name, {})[engine_name] = share

@@ -190,12 +190,9 @@ def measure(engine: Engine, chosen: argparse.Namespace, say: Callable[[str], Non
 def main() -> int:
     chosen = _arguments()
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = until_done.enter_context(stack.postgresql(within)) if chosen.postgresql else stack.sqlite_file(within)
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=not chosen.postgresql))
         running.seed(products=1, users=CUSTOMERS)
-        measure(engine, chosen, lambda line: print(line, flush=True))
+        measure(running.engine, chosen, lambda line: print(line, flush=True))
     return 0
 
 

@@ -88,10 +88,7 @@ class Logins:
 def main() -> int:
     chosen = _arguments()
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = stack.sqlite_file(within) if chosen.sqlite else until_done.enter_context(stack.postgresql(within))
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=chosen.sqlite))
         running.seed(products=PRODUCTS, users=CUSTOMERS, password_hash=passwords.hash_password(PASSWORD))
         until_done.enter_context(running.serving())
         tokens = running.tokens([1 + n % CUSTOMERS for n in range(chosen.clients)])
@@ -103,7 +100,8 @@ def main() -> int:
         buy("warm-up", min(WARM_UP_S, chosen.seconds))
         peak = buy("peak", chosen.seconds).orders_a_second
         print(
-            f"{engine.name} · {chosen.clients} clients · {os.cpu_count()} cores shared by all · peak {peak:.0f} orders/s\n"
+            f"{running.engine.name} · {chosen.clients} clients · {os.cpu_count()} cores shared by all"
+            f" · peak {peak:.0f} orders/s\n"
             f"half of it, without (A) and with (B) {chosen.logins:g} logins and as many refreshes a second\n"
             "round  A p50 ms  B p50 ms  ratio  A p95 ms  B p95 ms  orders/s  logins and refreshes",
             flush=True,
@@ -114,7 +112,7 @@ def main() -> int:
             taken: dict[str, Takings] = {}
             # Each goes first in turn: tables grow, and whichever comes second takes 5 % longer by that alone.
             for which in ("a", "b") if number % 2 else ("b", "a"):
-                stack.settle_down(engine)
+                stack.settle_down(running.engine)
                 with logins if which == "b" else nullcontext():
                     taken[which] = buy(f"{which}-{number}", chosen.seconds, peak / 2)
             without, amid = taken["a"], taken["b"]

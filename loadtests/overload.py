@@ -81,15 +81,12 @@ def main() -> int:
         sys.exit("this needs two cores: one that answers and one that asks")
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
         os.sched_setaffinity(0, {cores[0]})  # what is started from here on answers
-        within = until_done.enter_context(stack.folder())
-        engine = stack.sqlite_file(within) if chosen.sqlite else until_done.enter_context(stack.postgresql(within))
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=chosen.sqlite))
         running.seed(products=PRODUCTS, users=CUSTOMERS)
         until_done.enter_context(running.serving())
         os.sched_setaffinity(0, {cores[1]})  # and what is started from here on asks
         until_done.callback(os.sched_setaffinity, 0, set(cores))
-        print(f"{engine.name} · server and database on one core, the crowd on another", flush=True)
+        print(f"{running.engine.name} · server and database on one core, the crowd on another", flush=True)
         outcomes = [_round(running, number, chosen) for number in range(1, chosen.rounds + 1)]
     if chosen.plot:
         plot(min(outcomes, key=lambda one: abs(one.ratio - median(each.ratio for each in outcomes))), chosen.plot)

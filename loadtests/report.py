@@ -74,10 +74,7 @@ def main() -> int:
 
 def _run(*, postgresql: bool, users: int, seconds: int) -> Run:
     with ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = until_done.enter_context(stack.postgresql(within)) if postgresql else stack.sqlite_file(within)
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=not postgresql))
         password = secrets.token_urlsafe(16)
         running.seed(products=PRODUCTS, users=1, password_hash=hash_password(password))
         process = until_done.enter_context(running.serving())
@@ -85,7 +82,7 @@ def _run(*, postgresql: bool, users: int, seconds: int) -> Run:
         started = now()
         told = _have_customers(running, password, users, seconds)
         used = stack.cpu_seconds(process) - used
-        return Run(engine.name, users, started, told, used, running.counts().since(before))
+        return Run(running.engine.name, users, started, told, used, running.counts().since(before))
 
 
 def _have_customers(running: Stack, password: str, users: int, seconds: int) -> dict[str, Any]:

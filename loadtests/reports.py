@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, event, text
 
 from loadtests import arguments, stack
-from loadtests.stack import Engine, Stack
+from loadtests.stack import Stack
 from orderkit.analytics import asking
 from orderkit.analytics.asking import Asked
 from orderkit.analytics.reports import ranking, sales, spending, statuses
@@ -252,15 +252,10 @@ def main() -> int:
     with stack.tidy_when_told_to_stop():
         for name in chosen.engines.split(","):
             with ExitStack() as until_done:
-                within = until_done.enter_context(stack.folder())
-                engine: Engine = (
-                    stack.sqlite_file(within)
-                    if name == "sqlite"
-                    else until_done.enter_context(stack.postgresql(within))
+                running = until_done.enter_context(Stack.migrated(sqlite=name == "sqlite"))
+                print(
+                    f"{running.engine.name} · {os.cpu_count()} cores · load {os.getloadavg()[0]:.1f} before", flush=True
                 )
-                running = Stack(engine, within)
-                running.migrate()
-                print(f"{engine.name} · {os.cpu_count()} cores · load {os.getloadavg()[0]:.1f} before", flush=True)
                 wrong += [f"{name}: {one}" for one in measure(running, chosen, lambda line: print(line, flush=True))]
     for one in wrong:
         print(one, file=sys.stderr)

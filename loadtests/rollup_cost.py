@@ -57,14 +57,11 @@ class Half:
 def main() -> int:
     chosen = _arguments()
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = stack.sqlite_file(within) if chosen.sqlite else until_done.enter_context(stack.postgresql(within))
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=chosen.sqlite))
         running.seed(products=PRODUCTS, users=CUSTOMERS)
         api = until_done.enter_context(running.serving())
         print(
-            f"{engine.name} · {chosen.rate} orders/s for {chosen.seconds} s a half · {os.cpu_count()} cores shared by all"
+            f"{running.engine.name} · {chosen.rate} orders/s for {chosen.seconds} s a half · {os.cpu_count()} cores shared by all"
             f" · load {os.getloadavg()[0]:.1f} before",
             flush=True,
         )

@@ -67,19 +67,14 @@ def main() -> int:
     wrong = 0
     for name in chosen.engines:
         with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-            within = until_done.enter_context(stack.folder())
-            engine = (
-                stack.sqlite_file(within) if name == "sqlite" else until_done.enter_context(stack.postgresql(within))
-            )
-            running = Asked(engine, within)
-            running.migrate()
+            running = until_done.enter_context(Asked.migrated(sqlite=name == "sqlite"))
             running.seed(products=PRODUCTS, users=USERS)
             running.run("seed", "--orders", str(ORDERS), "--users", str(USERS), "--seed", "1")
             until_done.enter_context(running.serving())
             until_done.enter_context(running.working())
             started = time.monotonic()
             found = explored(running, chosen.cases, chosen.seed)
-            wrong += told(engine.name, found, time.monotonic() - started)
+            wrong += told(running.engine.name, found, time.monotonic() - started)
             traces = running.traces()
             wrong += len(traces)
             print("\n".join(traces[:TOLD]), end="\n" if traces else "", flush=True)

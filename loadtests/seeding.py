@@ -54,18 +54,16 @@ class Seeding:
 def main() -> int:
     chosen = _arguments()
     with stack.tidy_when_told_to_stop(), ExitStack() as until_done:
-        within = until_done.enter_context(stack.folder())
-        engine = stack.sqlite_file(within) if chosen.sqlite else until_done.enter_context(stack.postgresql(within))
-        running = Stack(engine, within)
-        running.migrate()
+        running = until_done.enter_context(Stack.migrated(sqlite=chosen.sqlite))
         print(
-            f"{engine.name} · {os.cpu_count()} cores shared by all · load {os.getloadavg()[0]:.1f} before", flush=True
+            f"{running.engine.name} · {os.cpu_count()} cores shared by all · load {os.getloadavg()[0]:.1f} before",
+            flush=True,
         )
         first = seed(running, chosen.orders, chosen.days)
         print(_line("seed", first), flush=True)
         again = seed(running, chosen.orders, chosen.days)
         print(_line("again", again), flush=True)
-        copied = None if chosen.sqlite else _copied(running, within)
+        copied = None if chosen.sqlite else _copied(running, running.within)
     return verdict(first, copied, chosen.at_least)
 
 

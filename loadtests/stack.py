@@ -17,10 +17,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -127,6 +127,17 @@ class Stack:
         self.settings = Settings(database_url=engine.url, home=within / "home", secret_key=secrets.token_urlsafe(48))
         self._process: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    @contextmanager
+    def migrated(cls, *, sqlite: bool) -> Iterator[Self]:
+        """One on a new database, SQLite's or PostgreSQL's, with tables and nothing in them; all of it is gone afterwards."""
+        with ExitStack() as until_done:
+            within = until_done.enter_context(folder())
+            engine = sqlite_file(within) if sqlite else until_done.enter_context(postgresql(within))
+            running = cls(engine, within)
+            running.run("migrate")
+            yield running
+
     @property
     def environment(self) -> dict[str, str]:
         """Nothing of the caller's ORDERKIT_* gets in; and no `.env`, because it runs in `within`."""
@@ -138,9 +149,6 @@ class Stack:
             "ORDERKIT_DATABASE_URL": self.engine.url,
             "ORDERKIT_SECRET_KEY": self.settings.secret_key.get_secret_value(),
         }
-
-    def migrate(self) -> None:
-        self.run("migrate")
 
     def run(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "orderkit", *arguments]
