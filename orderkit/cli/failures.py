@@ -5,10 +5,9 @@ from __future__ import annotations
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from orderkit.cli.main import DOES_NOT_HOLD, WRONG_USE
 from orderkit.db import UNREACHABLE
 from orderkit.errors import ConfigurationError, Invalid, OrderkitError
-
-DOES_NOT_HOLD, WRONG_USE = 1, 2
 
 
 def explain(error: Exception) -> tuple[str, int]:

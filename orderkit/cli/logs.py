@@ -13,11 +13,11 @@ from typing import IO, Annotated, Any
 import typer
 
 from orderkit.cli import printing
+from orderkit.cli.main import DOES_NOT_HOLD
 
 app = typer.Typer()
 
 ALL = "all"
-DOES_NOT_HOLD = 1
 _COLUMNS = ("at", "after_ms", "process", "what", "attempt", "ms", "more")
 _QUIET = ("INFO", "DEBUG", None)
 _MORE = ("detail", "code", "provider", "key", "user_id", "request_id")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from orderkit.cli import printing
+
 app = typer.Typer()
 
 
@@ -21,16 +23,8 @@ def openapi(
 
     Needs no database.
     """
-    from orderkit.errors import Invalid
 
-    text = _errors() if errors else _document()
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"cannot write {output}: {error.strerror}") from None
+    printing.write(_errors() if errors else _document(), output)
 
 
 def _document() -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 PROSE_WIDTH = 24
@@ -29,6 +30,20 @@ def as_json(value: Any) -> None:
 def instant(at: datetime | None) -> str:
     """To the second, in UTC, as times are stored; nothing for None."""
     return "" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def write(text: str, output: Path | None) -> None:
+    """To a file as it is, or to stdout. Raises Invalid for a file that cannot be written."""
+    from orderkit.errors import Invalid
+
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise Invalid(f"cannot write {output}: {error.strerror}") from None
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, json_: bool = False) -> None:

@@ -275,7 +275,7 @@ def _show(
             answer = read(source, asked)
         finally:
             source.close()
-    _write(_shown(title, answer, format_, output), output)
+    printing.write(_shown(title, answer, format_, output), output)
     if format_ in (Format.CSV, Format.SVG) and (told := report_answers.provenance(answer)):
         typer.echo(told, err=True)
     if answer.last is not None:
@@ -301,18 +301,3 @@ def _shown(title: str, answer: Answer, format_: Format, output: Path | None) -> 
             from orderkit.cli import report_table
 
             return report_table.draw(title, answer, for_terminal=output is None and printing.in_terminal())
-
-
-def _write(text: str, output: Path | None) -> None:
-    import sys
-
-    from orderkit.errors import Invalid
-
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except OSError as error:
-        raise Invalid(f"cannot write {output}: {error.strerror}") from None

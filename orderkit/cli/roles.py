@@ -107,13 +107,5 @@ def matrix(
     Needs no database.
     """
     from orderkit.cli import access_page
-    from orderkit.errors import Invalid
 
-    page = access_page.text()
-    if output is None:
-        typer.echo(page, nl=False)
-        return
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"cannot write {output}: {error.strerror}") from None
+    printing.write(access_page.text(), output)

@@ -59,13 +59,5 @@ def metrics(
     Needs no database.
     """
     from orderkit.cli import metrics_page
-    from orderkit.errors import Invalid
 
-    page = metrics_page.text()
-    if output is None:
-        typer.echo(page, nl=False)
-        return
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"cannot write {output}: {error.strerror}") from None
+    printing.write(metrics_page.text(), output)
