@@ -10,6 +10,7 @@ are there from the start, at 0: what appears with its first event has no increas
 
 from __future__ import annotations
 
+import hmac
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric as PrometheusMetric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from pydantic import SecretStr
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -319,6 +321,11 @@ def begin(origin: Origin) -> None:
         if origin in metric.of and metric.labels and all(metric.labels.values()):
             for values in itertools.product(*metric.labels.values()):
                 _families[metric.name].labels(*values)
+
+
+def may_scrape(authorization: bytes, token: SecretStr | None) -> bool:
+    """Whether somebody who sent this header may have the numbers: everybody, where no token is set."""
+    return token is None or hmac.compare_digest(authorization, f"Bearer {token.get_secret_value()}".encode())
 
 
 def exposition(origin: Origin, *collectors: Collector) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import socket
 from collections.abc import Iterator
@@ -59,8 +58,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], settings: Settings, numbers: Numbers) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        token = settings.metrics_token
-        self.wanted = f"Bearer {token.get_secret_value()}".encode() if token else None
+        self.token = settings.metrics_token
         self.numbers = numbers
         self._places = BoundedSemaphore(AT_ONCE)
         super().__init__(address, _Handler)
@@ -90,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, b"there is only /metrics\n")
             return
         sent = self.headers.get("authorization", "").encode("latin-1", "replace")
-        if self.server.wanted is not None and not hmac.compare_digest(sent, self.server.wanted):
+        if not metrics.may_scrape(sent, self.server.token):
             self._answer(HTTPStatus.UNAUTHORIZED, b"the metrics need their own token\n", ("WWW-Authenticate", "Bearer"))
             return
         self._answer(
