@@ -34,8 +34,8 @@ REST_BYTES = 4 * 1024 * 1024
 READ_WITHIN_S = 10.0
 RETRY_AFTER_S = 1
 
-EXEMPT = (b"/health/", b"/metrics")
-"""Never turned away: whoever watches must see that there is too much to do, and not take the process for dead."""
+EXEMPT = tuple(path.encode() for path in problems.WATCHED)
+"""Never turned away."""
 
 FILES_BESIDES = 200
 """Open files of a process that are not connections: the database, the log, the pools."""

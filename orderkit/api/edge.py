@@ -38,7 +38,6 @@ ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-ref
 UNLESS_SAID = (b"cache-control", b"no-store")
 HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 """A year. Subdomains are not orderkit's to speak for."""
-_QUIET = ("/health/", "/metrics")
 QUIET_S = 60.0
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
@@ -247,7 +246,7 @@ def _record(asked: str, scope: Scope, status: int, seconds: float) -> None:
     histogram.observe(seconds)
     # By its route: a path is the caller's own words, and whatever an order's answer needs of it is bound as `order_id`.
     logs.write(
-        "INFO" if not route.startswith(_QUIET) or _is_news(route, status) else "DEBUG",
+        "INFO" if not route.startswith(problems.WATCHED) or _is_news(route, status) else "DEBUG",
         f"{method} {route} {status}",
         {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
     )

@@ -222,11 +222,12 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-UNCOUNTED = ("/health/", "/metrics", "/problems/")
-"""Paths that count against nobody's limit: whoever watches asks all the time, and whoever is refused may ask why."""
+WATCHED = ("/health/", "/metrics")
+"""Paths of whoever watches, and asks all the time. They are answered however much is under way, so that nobody takes the process
+for dead, and logged when there is news."""
 
-UNSHED = ("/health/", "/metrics")
-"""Paths that are answered however much is under way."""
+UNCOUNTED = (*WATCHED, "/problems/")
+"""Paths that count against nobody's limit: those, and where whoever is refused may ask why."""
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
@@ -462,7 +463,7 @@ def _of_the_edge(path: str, operation: Mapping[str, Any]) -> Iterator[str]:
         yield "408"
     if not path.startswith(UNCOUNTED):
         yield "429"  # any may be one too many
-    if not path.startswith(UNSHED):
+    if not path.startswith(WATCHED):
         yield "503"  # nor may there be time for it
 
 
