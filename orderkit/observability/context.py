@@ -91,9 +91,7 @@ def bind(**facts: Any) -> None:
     """
     known = _facts.get()
     if known is not None:
-        for name, value in facts.items():
-            if value:
-                known[name] = value if isinstance(value, int) else str(value)
+        known |= _known(facts)
 
 
 def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
