@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, and_, select
@@ -49,8 +48,7 @@ _refunds = Refund.__table__  # type: ignore[attr-defined]
 _events = OutboxEvent.__table__  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Sold:
+class Sold(NamedTuple):
     """A line of a sale: `revenue` is what its pieces came to, in minor units."""
 
     sku: str
@@ -58,8 +56,7 @@ class Sold:
     revenue: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sale:
+class Sale(NamedTuple):
     """The money of an order came, or it was imported. `at` is when the order was placed; `amount` its total in minor units.
 
     With `sign` -1 it is taken back, because the order goes to another country than it was counted for. `lines` are empty
@@ -75,8 +72,7 @@ class Sale:
     sign: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class GivenBack:
+class GivenBack(NamedTuple):
     """A refund succeeded. `at` is when it was asked for; `amount` in minor units; `sign` as of a Sale."""
 
     at: datetime
@@ -87,8 +83,7 @@ class GivenBack:
     sign: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """An order placed `at` that time went from status `before` to `after`.
 
     `before` is None for one that was `pending`: those are few, never summed, and counted where they are.

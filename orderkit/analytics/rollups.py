@@ -113,9 +113,12 @@ def parts(fact: Fact) -> Iterator[tuple[str, str, Amounts]]:
 def _finest(told: Iterable[Fact]) -> tuple[Buckets, Buckets]:
     """The sums of facts in the rows of the finest grain of each kind: by quarters of an hour, and by days."""
     quarters, days = Buckets(dict), Buckets(dict)
+    at = fine = coarse = None
     for fact in told:
-        quarter = floor(fact.at, "quarter")
-        fine, coarse = quarters[quarter], days[floor(quarter, "day")]
+        if fine is None or coarse is None or fact.at is not at:  # what is told of one order comes together
+            at = fact.at
+            quarter = floor(at, "quarter")
+            fine, coarse = quarters[quarter], days[floor(quarter, "day")]
         for kind, key, amounts in parts(fact):
             _count(coarse if kind in _COARSE else fine, (kind, fact.currency, key), *amounts)
     return quarters, days

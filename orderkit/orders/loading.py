@@ -107,28 +107,23 @@ def _write(
     reason: str,
 ) -> None:
     text = text_form(connection)
-    load_rows(connection, Order, ORDER_COLUMNS, [_order_row(order, ends.get(order.id), text) for order in orders])
-    items = []
-    for order in orders:
-        id_ = order.id.hex
-        for number, line in enumerate(order.lines, start=1):
-            name = text(line.name)
-            items.append((id_, number, text(line.sku), name, line.quantity, line.unit_price, line.line_total))
-    load_rows(connection, OrderItem, ITEM_COLUMNS, items)
-    steps = [step for order in orders for step in _steps(order, ends.get(order.id), text, text(reason))]
+    placed = [instant(order.created_at) for order in orders]  # once: three rows of each order have it
+    dated = list(zip(orders, placed, strict=True))
+    load_rows(connection, Order, ORDER_COLUMNS, [_order_row(one, at, ends.get(one.id), text) for one, at in dated])
+    load_rows(connection, OrderItem, ITEM_COLUMNS, [row for order in orders for row in _item_rows(order, text)])
+    steps = [step for one, at in dated for step in _steps(one, at, ends.get(one.id), text, text(reason))]
     load_rows(connection, OrderHistory, STEP_COLUMNS, steps)
     last: dict[UUID, datetime] = {}
     total: Counter[UUID] = Counter()
     for order, refund, amount in refunds:
         last[order.id] = refund.at
         total[order.id] += amount
-    payments = [_payment_row(order, total[order.id], last.get(order.id), text) for order in orders]
+    payments = [_payment_row(one, at, total[one.id], last.get(one.id), text) for one, at in dated]
     load_rows(connection, Payment, PAYMENT_COLUMNS, payments)
     load_rows(connection, Refund, REFUND_COLUMNS, [_refund_row(*refund, text) for refund in refunds])
 
 
-def _order_row(order: OrderSnapshot, end: PastRefund | None, text: TextForm) -> tuple[Value, ...]:
-    placed = instant(order.created_at)
+def _order_row(order: OrderSnapshot, placed: str, end: PastRefund | None, text: TextForm) -> tuple[Value, ...]:
     return (
         order.id.hex,
         order.user_id.hex,
@@ -145,9 +140,17 @@ def _order_row(order: OrderSnapshot, end: PastRefund | None, text: TextForm) -> 
     )
 
 
-def _steps(order: OrderSnapshot, end: PastRefund | None, text: TextForm, reason: Value) -> Iterator[tuple[Value, ...]]:
+def _item_rows(order: OrderSnapshot, text: TextForm) -> Iterator[tuple[Value, ...]]:
+    id_ = order.id.hex
+    for number, (sku, name, quantity, unit_price, line_total) in enumerate(order.lines, start=1):
+        yield id_, number, text(sku), text(name), quantity, unit_price, line_total
+
+
+def _steps(
+    order: OrderSnapshot, placed: str, end: PastRefund | None, text: TextForm, reason: Value
+) -> Iterator[tuple[Value, ...]]:
     """An order's history, to its last version."""
-    id_, placed, nowhere = order.id.hex, instant(order.created_at), text(None)
+    id_, nowhere = order.id.hex, text(None)
     if order.status == OrderStatus.PAYMENT_FAILED.value:
         yield id_, 1, nowhere, PENDING, reason, placed
         yield id_, 2, PENDING, order.status, past.DECLINED, placed
@@ -157,8 +160,9 @@ def _steps(order: OrderSnapshot, end: PastRefund | None, text: TextForm, reason:
         yield id_, 2, order.status, REFUNDED, text(end.reason), instant(end.at)
 
 
-def _payment_row(order: OrderSnapshot, refunded: int, last: datetime | None, text: TextForm) -> tuple[Value, ...]:
-    placed = instant(order.created_at)
+def _payment_row(
+    order: OrderSnapshot, placed: str, refunded: int, last: datetime | None, text: TextForm
+) -> tuple[Value, ...]:
     return (
         order.payment_id.hex,
         order.id.hex,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from orderkit.errors import Invalid, OutOfStock, PriceChanged
 from orderkit.money import MAX_AMOUNT
@@ -20,8 +20,7 @@ class Line:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class PricedLine:
+class PricedLine(NamedTuple):
     """A line with the name and the price of the moment, in minor units."""
 
     sku: str
