@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from fastapi.routing import APIRoute
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,8 +46,12 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Edge:
     """Wraps the routes of one application. Whatever fails, the answer is a problem document that says which request it is to."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, direct: Iterable[APIRoute] = ()) -> None:
+        """Routes that are `direct` are called from here: the way through FastAPI takes 60 of the 500 µs of an order."""
         self._app = app
+        self._direct = {
+            (method, one.path): (one, one.get_route_handler()) for one in direct for method in one.methods or ()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,10 +75,9 @@ class Edge:
                     await self._pass_on(runtime, scope, body, answer)
         except ClientDisconnect:
             answer.status = answer.status or CLIENT_GONE
-        except (BodyTooLarge, NotFound, RateLimited) as error:
-            refused = problems.answer_to(error)
-        except Exception as error:  # noqa: BLE001 - the last resort: logged, and answered with a 500
-            refused = _too_late(runtime) if answer.is_late(error) else problems.internal_error(error)
+        except Exception as error:  # noqa: BLE001 - the last resort: what nobody knows is logged, and answered with a 500
+            late = answer.is_late(error)
+            refused = _too_late(runtime) if late else await problems.answer_to_any(Request(scope), error)
         answer.deadline = None  # whatever is still to be said is said here, and at once
         if refused and not answer.status:
             await refused(scope, body.receive, answer.send)
@@ -87,7 +91,13 @@ class Edge:
         # PostgreSQL cannot even be asked for a NUL; and a route's pattern would overlook a line break at the end.
         if "\0" in scope["path"] or scope["path"].endswith("\n"):
             raise NotFound("there is nothing under this address")
-        await self._app(scope, body.receive, answer.send)
+        direct = self._direct.get((scope["method"], scope["path"]))
+        if direct is None:
+            await self._app(scope, body.receive, answer.send)
+            return
+        scope["route"], handle = direct
+        response = await handle(Request(scope, body.receive))
+        await response(scope, body.receive, answer.send)
 
 
 class _Answer:

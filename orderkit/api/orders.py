@@ -176,8 +176,11 @@ async def place_order(
     return _sent(given, asynchronously and not given.replayed)
 
 
-class _Direct(APIRoute):
-    """Asks for what placing an order needs without FastAPI, which takes 50 of 160 µs for it. The document is still its."""
+class Direct(APIRoute):
+    """Asks for what placing an order needs without FastAPI, which takes 50 of 160 µs for it, and is called by the edge itself.
+
+    The document is still FastAPI's.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handle(request: Request) -> Response:
@@ -198,7 +201,7 @@ router.add_api_route(
     "",
     place_order,
     methods=["POST"],
-    route_class_override=_Direct,
+    route_class_override=Direct,
     status_code=201,
     responses={
         201: {"model": answers.OrderAnswer, "description": "Paid."},
@@ -241,7 +244,7 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
         problems.told(PaymentDeclined.code)
     else:
         media_type = "application/json"
-        headers["ETag"] = f'"{json.loads(given.answer.body)["version"]}"'
+        headers["ETag"] = f'"{answers.version_of(given.answer.body)}"'
     if given.replayed:
         metrics.idempotency.labels("replayed").inc()
         headers["Idempotent-Replayed"] = "true"

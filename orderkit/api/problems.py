@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
@@ -422,13 +422,24 @@ def internal_error(error: BaseException) -> Response:
     return answer("internal_error", "something failed that should not; it was logged under the request id")
 
 
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    OrderkitError: _orderkit_error,
+    RequestValidationError: _invalid,
+    HTTPException: _http_error,
+    **dict.fromkeys(db.UNREACHABLE, _unreachable),
+}
+
+
 def install(app: FastAPI) -> None:
     """Lets every error of `app` leave as a problem document. What none of these knows, the edge answers with a 500."""
-    app.add_exception_handler(OrderkitError, _orderkit_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    for unreachable in db.UNREACHABLE:
-        app.add_exception_handler(unreachable, _unreachable)
+    for kind, make in _ANSWERS.items():
+        app.add_exception_handler(kind, make)
+
+
+async def answer_to_any(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed with `error`, whatever it is."""
+    make = next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)
+    return internal_error(error) if make is None else await make(request, error)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -39,7 +39,7 @@ from orderkit.orders.past import AfterWriting, Brought, Outcome, PastOrder, Past
 from orderkit.orders.pricing import PricedLine
 
 BATCH_ORDERS = 20_000
-"""In one transaction, with their sums: the more, the fewer times a month's sums are added to; five batches lie in memory, 60 MiB each."""
+"""In one transaction, with their sums: the more, the fewer times a month's sums are added to. Five lie in memory, 60 MiB each."""
 WRITERS = 3
 """Connections to PostgreSQL. It takes longer to write a batch than to make the next, and one waits for the sums of another."""
 GARBAGE_OBJECTS = 1_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -40,6 +41,37 @@ def test_json_has_what_a_machine_asks_for(tmp_path: Path) -> None:
         "order_id": "o1",
         "attempt": 2,
     }
+
+
+class Counted(io.StringIO):
+    """A stream that remembers how many lines it had whenever it was flushed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed: list[int] = []
+
+    def flush(self) -> None:
+        if not self.closed:
+            self.flushed.append(self.getvalue().count("\n"))
+
+
+def test_lines_of_one_turn_of_the_loop_leave_together_and_none_stays_behind(tmp_path: Path) -> None:
+    stream = Counted()
+    logs.configure(Settings(_env_file=None, home=tmp_path), stream)
+
+    async def requests(*, wait: bool) -> None:
+        for _ in range(3):
+            logs.write("INFO", "GET / 200", {})
+        if wait:
+            await asyncio.sleep(0)
+
+    asyncio.run(requests(wait=True))
+    assert stream.flushed == [3]
+    asyncio.run(requests(wait=False))  # a loop that ends at once
+    asyncio.run(requests(wait=True))
+    assert stream.flushed[-1] == 9
+    logs.write("INFO", "without a loop", {})
+    assert stream.flushed[-1] == 10
 
 
 def test_facts_do_not_overwrite_what_every_line_has(tmp_path: Path) -> None:
