@@ -3,8 +3,8 @@
     python -m loadtests.overload
 
 Server and database share one core, and whoever orders has another, so that asking does not slow down answering. The peak is
-measured first, the same way, with buyers who wait for their answers; then a crowd comes that does not: at half the peak, at
-three times the peak, and at half again. Goodput is to stay near the peak, the rest is to be told 503 quickly.
+measured the same way, before and after, with buyers who wait for their answers; between comes a crowd that does not: at half the
+peak, at three times the peak, and at half again. Goodput is to stay near the peak, the rest is to be told 503 quickly.
 """
 
 from __future__ import annotations
@@ -103,19 +103,24 @@ def _round(running: Stack, number: int, chosen: argparse.Namespace) -> Outcome:
     if number == 1:
         buy("warm-up", CLIENTS[0], min(WARM_UP_S, chosen.seconds))
     stack.settle_down(running.engine)
-    peak = max(buy(f"peak-{number}-{clients}", clients, chosen.seconds / 2) for clients in CLIENTS)
+    before_it = {clients: buy(f"before-{number}-{clients}", clients, chosen.seconds / 2) for clients in CLIENTS}
+    peak = max(before_it.values())
     stack.settle_down(running.engine)
     before = running.counts()
     tokens = running.tokens([1 + n for n in range(CUSTOMERS)])
     calm_s = max(1.0, chosen.seconds / 4)
     phases = [(calm_s, CALM * peak), (chosen.seconds, chosen.times * peak), (calm_s, CALM * peak)]
     told = rush(Rush(stack.HOST, running.port, f"rush-{number}", phases, tokens, skus))
-    one = Outcome(peak, chosen.times * peak, calm_s, calm_s + chosen.seconds, told, running.counts().since(before))
+    kept = running.counts().since(before)
+    stack.settle_down(running.engine)
+    # Before and after, because the machine is not the same for a minute, and the best of three by luck is no peak.
+    both = [(rate + buy(f"after-{number}-{n}", n, chosen.seconds / 2)) / 2 for n, rate in before_it.items()]
+    one = Outcome(max(both), chosen.times * peak, calm_s, calm_s + chosen.seconds, told, kept)
     if number == 1:
         print("round  peak/s  offered/s  goodput/s  ratio  taken p50 p95 ms  refused p50 p95 ms  in the database")
     taken, refused = one.rushed(201), one.rushed(503)
     print(
-        f"{number:5}  {peak:6.0f}  {one.offered:9.0f}  {one.goodput:9.0f}  {one.ratio:5.2f}"
+        f"{number:5}  {one.peak:6.0f}  {one.offered:9.0f}  {one.goodput:9.0f}  {one.ratio:5.2f}"
         f"  {share(taken, 0.5) * 1e3:9.0f} {share(taken, 0.95) * 1e3:6.0f}"
         f"  {share(refused, 0.5) * 1e3:11.0f} {share(refused, 0.95) * 1e3:6.0f}"
         f"  {'the same' if one.agrees else f'NOT THE SAME: {one.kept}, statuses {sorted(set(told.status))}'}",
