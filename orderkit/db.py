@@ -70,6 +70,11 @@ PLANNED_ONCE = {
 
 SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
+
+class NoTurn(PoolTimeout):
+    """Others in this process wrote to SQLite, or waited for its lock, for as long as one may wait."""
+
+
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
 
@@ -231,7 +236,7 @@ class _Writers:
     def turn(self) -> Iterator[None]:
         until = time.monotonic() + self._timeout_s
         if not self._lock.acquire(timeout=self._timeout_s):
-            raise PoolTimeout(f"no turn to write within {self._timeout_s:g} s")
+            raise NoTurn(f"no turn to write within {self._timeout_s:g} s")
         try:
             self._until = until
             yield

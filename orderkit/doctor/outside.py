@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from orderkit import reasons
 from orderkit.doctor.findings import Finding, fine, warning, wrong
 from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unavailable
@@ -98,7 +99,7 @@ def _asked(url: str) -> tuple[int, str]:
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return 0, getattr(error, "strerror", None) or type(error).__name__
+        return 0, reasons.in_words(error)
     try:
         known = isinstance(json.loads(body), dict)
     except ValueError:
