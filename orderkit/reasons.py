@@ -84,6 +84,7 @@ OF_TEXT = {
     "resolve host": "its name is not known",
     "translate host name": "its name is not known",
     "closed the connection": "connection closed",
+    "closed by server": "connection closed",
     "closed unexpectedly": "connection closed",
     "connection is lost": "connection closed",
     "connection is closed": "connection closed",
@@ -92,14 +93,22 @@ OF_TEXT = {
 }
 """What PostgreSQL's own library only tells in a text, which is not passed on."""
 
+DEEPEST = 5
+"""Errors within errors that are looked at."""
+
 
 def in_words(error: BaseException) -> str:
     """The reason for `error`, in a few words without a full stop; for one that nobody foresaw, its class."""
-    told = _known(cause(error))
-    if told is None:  # a library's own error around the system's
-        inner = getattr(error, "os_error", None) or error.__cause__ or error.__context__
-        told = _known(inner) if isinstance(inner, BaseException) else None
-    return told or f"an unexpected {name(error)}"
+    one: BaseException | None = cause(error)
+    kind: str | None = None
+    for _ in range(DEEPEST):  # a library's own error around the system's
+        if one is None:
+            break
+        if told := _known(one):
+            return told
+        kind = kind or _by_kind(one)
+        one = one.__cause__ or one.__context__
+    return kind or f"an unexpected {name(error)}"
 
 
 def name(error: BaseException) -> str:
@@ -126,9 +135,7 @@ def _known(error: BaseException) -> str | None:
     for one in type(error).__mro__:
         if told := OF_CLASS.get(one.__name__):
             return told
-    return (
-        _of_system(error) or next((told for said, told in OF_TEXT.items() if said in str(error)), None) or _late(error)
-    )
+    return _of_system(error) or next((told for said, told in OF_TEXT.items() if said in str(error)), None)
 
 
 def _of_system(error: BaseException) -> str | None:
@@ -141,8 +148,9 @@ def _of_system(error: BaseException) -> str | None:
     return OF_SYSTEM.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
-def _late(error: BaseException) -> str | None:
-    """Each library has a class of its own for it, and SQLAlchemy's is that of a wait for a connection."""
-    if "Timeout" not in "".join(one.__name__ for one in type(error).__mro__):
-        return None
-    return "no connection was free in time" if type(error).__module__.startswith("sqlalchemy") else "timed out"
+def _by_kind(error: BaseException) -> str | None:
+    """Each library has classes of its own for these, and SQLAlchemy's timeout is that of a wait for a connection."""
+    names = "".join(one.__name__ for one in type(error).__mro__)
+    if "Timeout" in names:
+        return "no connection was free in time" if type(error).__module__.startswith("sqlalchemy") else "timed out"
+    return "the connection broke off" if "ConnectionError" in names else None
