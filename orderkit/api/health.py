@@ -23,6 +23,8 @@ from orderkit.system.numbers import Numbers
 READY_WITHIN_S = 2.0
 FAILING = 5
 """So many calls in a row that the provider did not answer are no accident; the breaker opens only after more."""
+NEWS_S = 60.0
+"""What failed longer ago says nothing of now. Where nobody orders, nobody learns that the provider is back."""
 
 router = APIRouter(tags=["health"])
 
@@ -102,10 +104,10 @@ async def _queue(app: Runtime) -> str:
 
 def _provider(app: Runtime) -> str:
     """What this process has learnt of the payment provider by its calls; each process learns for itself."""
-    if app.breaker.state != "closed":
+    if app.breaker.open_for_seconds():
         return "does not answer; left alone for now, and payments are settled later"
-    if app.breaker.failures >= FAILING:
-        return f"did not answer its last {app.breaker.failures} calls"
+    if (failures := app.breaker.failing(NEWS_S)) >= FAILING:
+        return f"did not answer its last {failures} calls"
     return "ok"
 
 

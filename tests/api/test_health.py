@@ -94,6 +94,20 @@ def test_without_the_provider_it_is_degraded_and_still_ready(api: Client, path: 
     assert api.get(path).json() == {"status": "ok", "checks": FINE}
 
 
+def test_that_the_provider_failed_is_told_while_it_is_news(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker, later = api.runtime.breaker, 0.0
+    monkeypatch.setattr(breaker, "_monotonic", lambda: time.monotonic() + later)
+    for _ in range(api.runtime.settings.breaker_failures):
+        breaker.failed()
+    told = []
+    for seconds in (0.0, 10.0, 61.0):
+        later = seconds
+        answer = api.get("/health/ready").json()
+        told.append((answer["status"], answer["checks"]["provider"].partition(";")[0]))
+    assert told == [("degraded", "does not answer"), ("degraded", "did not answer its last 20 calls"), ("ok", "ok")]
+    assert breaker.state == "half_open", "and the next order asks it"
+
+
 def test_one_call_that_the_provider_did_not_answer_is_an_accident(api: Client) -> None:
     api.runtime.breaker.failed()
     assert api.get("/health/ready").json() == {"status": "ok", "checks": FINE}

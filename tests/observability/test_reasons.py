@@ -47,11 +47,13 @@ def test_a_name_that_is_not_known_is_told_from_a_machine_that_is_away() -> None:
 
 @pytest.mark.parametrize("url", ["postgresql://u:hunter2@127.0.0.1:{}/x", "redis://:hunter2@127.0.0.1:{}/0"])
 def test_stores_that_are_away_are_told_in_the_same_words(url: str, nobody: int) -> None:
-    with pytest.raises((psycopg.OperationalError, redis.ConnectionError)) as raised:
+    def connect() -> object:
         if url.startswith("redis"):
-            redis.Redis.from_url(url.format(nobody)).ping()
-        else:
-            psycopg.connect(url.format(nobody), connect_timeout=2)
+            return redis.Redis.from_url(url.format(nobody)).ping()
+        return psycopg.connect(url.format(nobody), connect_timeout=2)
+
+    with pytest.raises((psycopg.OperationalError, redis.ConnectionError)) as raised:
+        connect()
     assert reasons.in_words(raised.value) == "connection refused"
 
 
