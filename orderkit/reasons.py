@@ -54,6 +54,7 @@ OF_STATE = {
 }
 """By SQLSTATE (PostgreSQL, Appendix A)."""
 OF_CLASS = {
+    "FileGone": "its file was moved, deleted or replaced",
     "NoTurn": "locked: others in this process were writing to its file all the time",
     "ServerDisconnectedError": "connection closed without an answer",
     "ClientPayloadError": "the answer broke off",
@@ -128,6 +129,8 @@ def cause(error: BaseException) -> BaseException:
 
 
 def _known(error: BaseException) -> str | None:
+    if type(error).__name__ in OF_CLASS:
+        return OF_CLASS[type(error).__name__]
     if isinstance(error, sqlite3.Error) and (told := OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)):
         return told
     if told := OF_STATE.get(getattr(error, "sqlstate", None) or ""):

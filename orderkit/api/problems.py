@@ -412,9 +412,8 @@ def _methods(request: Request) -> set[str]:
 
 
 async def _unreachable(_request: Request, error: Exception) -> Response:
-    reason = reasons.in_words(error)
-    logger.bind(**reasons.facts(error)).warning("the database does not answer: {}", reason)
-    if reason.startswith("locked"):
+    logger.bind(**reasons.facts(error)).warning("the database does not answer: {}", reasons.in_words(error))
+    if db.is_locked(error):
         return answer_to(Unavailable("the database is locked by another writer just now; try again"))
     return answer_to(Unavailable("the database does not answer just now; try again"))
 

@@ -238,6 +238,11 @@ pool_seconds = _histogram(
 pool_timeouts = _counter(
     "orderkit_db_pool_timeouts_total", "Times that no connection was free within ORDERKIT_DB_TIMEOUT.", BOTH, pool=()
 )
+lock_timeouts = _counter(
+    "orderkit_db_lock_timeouts_total",
+    "Times that SQLite's write lock was not had within ORDERKIT_DB_TIMEOUT: somebody else kept it.",
+    BOTH,
+)
 
 # ── callers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from orderkit import clock, migrating
 from orderkit.db import Database
@@ -301,3 +306,38 @@ def test_an_old_database_is_told(doctor: Any, database: Database, monkeypatch: p
     status, found = doctor()
     assert (status, found["database version"]["verdict"]) == (1, "wrong")
     assert "SQLite 99.0" in found["database version"]["remedy"]
+
+
+def test_a_write_lock_that_is_kept_is_told_and_how_to_find_its_keeper(
+    doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderkit.doctor.database.WITHIN_S", 0.3)
+    assert doctor()[1]["locks"]["verdict"] == "fine"
+    with closing(sqlite3.connect(str(database.url.database))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        status, found = doctor()
+    assert status == 1
+    assert found["locks"]["verdict"] == "wrong"
+    assert "another process has not let go of the write lock" in found["locks"]["found"]
+    assert str(database.url.database) in found["locks"]["remedy"]
+    assert found["work"]["verdict"] == "fine", "it goes on"
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+def test_who_keeps_others_waiting_is_named(doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orderkit.doctor.database.WITHIN_S", 0.3)
+
+    def wait() -> None:
+        with suppress(OperationalError), database.transaction() as waiting:
+            waiting.connection().execute(text("LOCK TABLE leases IN EXCLUSIVE MODE"))
+
+    with database.transaction() as keeping, ThreadPoolExecutor(1) as threads:
+        keeping.connection().execute(text("LOCK TABLE leases IN EXCLUSIVE MODE"))
+        pid = keeping.connection().execute(text("SELECT pg_backend_pid()")).scalar_one()
+        waiter = threads.submit(wait)
+        time.sleep(0.6)
+        found = doctor()[1]["locks"]
+        keeping.rollback()
+        waiter.result()
+    assert found["verdict"] == "wrong"
+    assert f"behind process {pid}" in found["found"]
