@@ -13,6 +13,7 @@ from typing import Literal
 
 from loguru import logger
 
+from orderkit import clock
 from orderkit.observability import metrics
 
 State = Literal["closed", "open", "half_open"]
@@ -39,6 +40,7 @@ class Breaker:
         self._failures = 0
         self._opened_at: float | None = None
         self._probe_at: float | None = None
+        self._failed_at: float | None = None
         metrics.breaker_open.labels(name).set(0)
         metrics.breaker_opened.labels(name)
 
@@ -55,6 +57,12 @@ class Breaker:
         with self._lock:
             return self._failures
 
+    def failing(self, within_s: float) -> int:
+        """The same, if the last of them was within so many seconds; else 0: how the provider is now, nobody has asked."""
+        with self._lock:
+            is_news = self._failed_at is not None and self._monotonic() - self._failed_at <= within_s
+            return self._failures if is_news else 0
+
     def acquire(self) -> float:
         """0.0 when the caller may call now, else the seconds to wait before asking again.
 
@@ -66,6 +74,7 @@ class Breaker:
             wait = self._wait(now)
             if not wait and self._opened_at is not None:
                 self._probe_at = now
+                self._tell(now)
             return wait
 
     def open_for_seconds(self) -> float:
@@ -78,8 +87,9 @@ class Breaker:
         with self._lock:
             closes = self._opened_at is not None
             self._failures, self._opened_at, self._probe_at = 0, None, None
+            if closes:
+                self._tell(self._monotonic())
         if closes:
-            metrics.breaker_open.labels(self.name).set(0)
             logger.bind(breaker=self.name, state="closed").info("{} answers again", self.name)
 
     def failed(self) -> None:
@@ -87,18 +97,24 @@ class Breaker:
         with self._lock:
             now = self._monotonic()
             self._failures += 1
+            self._failed_at = now
             if self._opened_at is None:
                 opens = self._failures >= self._limit
             else:
                 opens = self._probe_at is not None
             if opens:
                 self._opened_at, self._probe_at = now, None
+                self._tell(now)
         if opens:
-            metrics.breaker_open.labels(self.name).set(1)
             metrics.breaker_opened.labels(self.name).inc()
             logger.bind(breaker=self.name, state="open").warning(
                 "{} fails; left alone for {} s", self.name, self._open_for
             )
+
+    def _tell(self, now: float) -> None:
+        """Until when calls are held back, as the time of day: whether they are is found out at each scrape."""
+        wait = self._wait(now)
+        metrics.breaker_open.labels(self.name).set(clock.now().timestamp() + wait if wait else 0)
 
     def _wait(self, now: float) -> float:
         if self._opened_at is None:

@@ -14,7 +14,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -46,7 +46,7 @@ from sqlmodel import Session, SQLModel
 
 from orderkit import slow_queries
 from orderkit.errors import ConfigurationError
-from orderkit.observability import pools
+from orderkit.observability import metrics, pools
 from orderkit.settings import Settings
 
 TRUSTED_S = 1.0
@@ -69,6 +69,17 @@ PLANNED_ONCE = {
 """Only the plan by index is left, which is right for a table of any size; orders come a fifth faster for it."""
 
 SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+class NoTurn(PoolTimeout):
+    """Others in this process wrote to SQLite, or waited for its lock, for as long as one may wait."""
+
+
+class FileGone(sqlite3.OperationalError):
+    """SQLite's file is no longer where it was. Its own connections would go on writing to what may have no name any more."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
@@ -166,13 +177,35 @@ class Database:
         )
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE") if self.is_sqlite else self.engine
         self._snapshots = self.engine.execution_options(**({} if self.is_sqlite else SNAPSHOT))
+        self._file = _identity(self.url) if self.is_sqlite else None
+        if self.is_sqlite:
+            event.listen(self.engine, "do_connect", lambda *_: self.require_file())  # SQLite would make a new one
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises. No network call belongs inside."""
         alone = self._writers.turn() if self.is_sqlite else nullcontext()
-        with alone, Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with (
+            _told(self.require_file),
+            alone,
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
+
+    def require_file(self) -> None:
+        """Raises FileGone if SQLite's file was moved, deleted or replaced since this was made: what is written would be lost."""
+        if self._file is not None and _identity(self.url) != self._file:
+            raise FileGone(f"{self.url.database} is not the file any more that was opened")
+
+    def require_writable(self) -> None:
+        """Raises OperationalError if whoever wanted to write to SQLite last waited in vain, and still nobody can.
+
+        Waits a tenth of what a writer does, and nothing where all is well.
+        """
+        if self._writers.in_vain:
+            with self.transaction() as session:
+                session.connection()
 
     @contextmanager
     def changing_schema(self) -> Iterator[Session]:
@@ -213,6 +246,34 @@ class Database:
         self.engine.dispose()
 
 
+def missing_file(settings: Settings) -> Path | None:
+    """SQLite's file, if the settings name one and it is not there. `Database` would make it."""
+    url = make_url(settings.resolved_database_url)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    path = Path(url.database)
+    return None if path.exists() else path
+
+
+def _identity(url: URL) -> tuple[int, int] | None:
+    """Which file it is, whatever it is called; None where there is none."""
+    try:
+        found = os.stat(url.database) if url.database and url.database != ":memory:" else None
+    except OSError:
+        return None
+    return found and (found.st_dev, found.st_ino)
+
+
+@contextmanager
+def _told(require: Callable[[], None]) -> Iterator[None]:
+    """Asks that first, and raises what it raises as SQLAlchemy would."""
+    try:
+        require()
+    except sqlite3.Error as error:
+        raise OperationalError("BEGIN", {}, error, hide_parameters=True) from None
+    yield
+
+
 class _Writers:
     """Those of one process that want to write to SQLite, one at a time: its own waiting sleeps up to 100 ms between tries.
 
@@ -224,14 +285,15 @@ class _Writers:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         # Both are of whoever has the turn.
-        self._in_vain = False
+        self.in_vain = False
         self._until = 0.0
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         until = time.monotonic() + self._timeout_s
         if not self._lock.acquire(timeout=self._timeout_s):
-            raise PoolTimeout(f"no turn to write within {self._timeout_s:g} s")
+            metrics.lock_timeouts.inc()
+            raise NoTurn(f"no turn to write within {self._timeout_s:g} s")
         try:
             self._until = until
             yield
@@ -241,7 +303,7 @@ class _Writers:
     def begin(self, connection: Connection, statement: str) -> None:
         """Takes the write lock of the file in what is left of the time of whoever has the turn."""
         left_s = max(0.0, self._until - time.monotonic())
-        if self._in_vain:
+        if self.in_vain:
             left_s = min(left_s, self._timeout_s / 10)
         left_ms, whole_ms = int(left_s * 1e3), int(self._timeout_s * 1e3)
         driver: Any = connection.connection.dbapi_connection
@@ -249,10 +311,11 @@ class _Writers:
             driver.execute(f"PRAGMA busy_timeout={left_ms}").close()
         try:
             connection.exec_driver_sql(statement)
-            self._in_vain = False
+            self.in_vain = False
         except OperationalError as error:
             if is_away(error):
-                self._in_vain = True
+                self.in_vain = True
+                metrics.lock_timeouts.inc()
             raise
         finally:
             if left_ms < whole_ms - 100:
@@ -455,6 +518,14 @@ def is_away(error: BaseException) -> bool:
     if isinstance(original, sqlite3.Error):
         return getattr(original, "sqlite_errorcode", 0) & 0xFF in _FILE_AWAY  # the rest of the code is which kind of it
     return not getattr(original, "sqlstate", None)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether the database is there, and somebody else keeps the lock that was wanted for too long."""
+    original = getattr(error, "orig", None)
+    code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+    is_kept = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or getattr(original, "sqlstate", None) == "55P03"
+    return isinstance(error, NoTurn) or is_kept
 
 
 def is_transient(error: BaseException) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
+from orderkit import reasons
 from orderkit.observability import context
 
 MAX_CONNECTIONS = 256
@@ -46,10 +47,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Nothing came back that could be an answer, so what was asked for may or may not have been done."""
+    """Nothing came back that could be an answer, so what was asked for may or may not have been done.
+
+    `unsent`: it was not, for there was no connection. `failure` is the class of the error, for the log.
+    """
 
     reason: str
     timed_out: bool
+    unsent: bool = False
+    failure: str = field(default="", compare=False)
 
 
 async def post_json(
@@ -74,7 +80,8 @@ async def post(
     except TimeoutError:  # before ClientError: aiohttp's timeouts are both
         return NoAnswer("timed out", timed_out=True)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return NoAnswer(type(error).__name__, timed_out=False)
+        unsent = isinstance(error, aiohttp.ClientConnectorError)
+        return NoAnswer(reasons.in_words(error), timed_out=False, unsent=unsent, failure=reasons.name(error))
     if answer is None:
         return NoAnswer("answer too long", timed_out=False)
     try:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+from orderkit import reasons
 from orderkit.clock import now
 from orderkit.errors import ConfigurationError
 from orderkit.settings import Settings
@@ -209,9 +210,9 @@ def _told() -> Iterator[None]:
         codes = [code for code, _text in error.recipients.values()]
         raise NotSent(f"the mail server refused the address ({codes[0]})", for_good=min(codes) >= 500) from None
     except smtplib.SMTPResponseException as error:  # its text may quote whom the server was told of
-        raise NotSent(f"the mail server said no ({type(error).__name__} {error.smtp_code})") from None
+        raise NotSent(f"the mail server said no ({error.smtp_code}, {reasons.in_words(error)})") from None
     except (smtplib.SMTPException, OSError) as error:
-        raise NotSent(f"the mail server does not answer as it should ({type(error).__name__})") from None
+        raise NotSent(f"the mail server does not answer as it should ({reasons.in_words(error)})") from None
 
 
 def _hang_up(session: smtplib.SMTP) -> None:

@@ -342,7 +342,7 @@ class Settings(BaseSettings):
 
     def _make_key(self, path: Path) -> None:
         """Puts a whole key there at once, so that processes that start together read the same one, and never half of it."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, new = tempfile.mkstemp(dir=self.home)  # readable by its owner only
         try:
             with os.fdopen(descriptor, "w") as file:
@@ -382,13 +382,38 @@ def judge_settings(**overrides: Any) -> Judged:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        wrong = {str(problem["loc"][0]): problem["msg"].removeprefix("Value error, ") for problem in error.errors()}
+        wrong = {str(problem["loc"][0]): _in_words(problem) for problem in error.errors()}
         problems += [f"{PREFIX}{name.upper()} {message}" for name, message in wrong.items()]
         # What is right is checked further, so that one start tells everything.
         settings = Settings(**overrides | {name: Settings.model_fields[name].default for name in wrong})
     joint = (*_lease_problems(settings), *_deadline_problems(settings), *_production_problems(settings))
     problems += [problem for name, problem in joint if name not in wrong]
     return Judged(settings, problems, frozenset(wrong))
+
+
+_WRONG = {
+    "literal_error": "has to be {expected}",
+    "greater_than": "has to be more than {gt}",
+    "greater_than_equal": "has to be {ge} or more",
+    "less_than": "has to be less than {lt}",
+    "less_than_equal": "has to be {le} or less",
+    "string_too_short": "has to have {min_length} or more characters",
+    "string_too_long": "has to have {max_length} or fewer characters",
+    "finite_number": "has to be a number",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "has to be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "has to be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "has to be 1 or 0, which mean yes and no"),
+}
+
+
+def _in_words(problem: Any) -> str:
+    """What is wrong with a setting. Never what it was set to, which may be a secret."""
+    told = _WRONG.get(problem["type"])
+    if told is None:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    return told.format_map(
+        {name: f"{one:g}" if isinstance(one, float) else one for name, one in problem.get("ctx", {}).items()}
+    )
 
 
 class EnvFile(NamedTuple):

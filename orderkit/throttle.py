@@ -26,6 +26,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from orderkit import reasons
 from orderkit.clock import now
 from orderkit.errors import Invalid, RateLimited, Unauthenticated
 from orderkit.settings import Settings
@@ -283,7 +284,8 @@ class _Counts:
         if not self._away:
             self._away = True
             # Not its text, which may quote the URL.
-            logger.warning("Redis does not answer ({}); each process counts for itself", type(error).__name__)
+            told = "Redis does not answer ({}); each process counts for itself"
+            logger.bind(**reasons.facts(error)).warning(told, reasons.in_words(error))
 
 
 class _Memory(MemoryStorage):

@@ -82,14 +82,14 @@ class Shop:
             pass
         return self.fulfillment(order.id)
 
-    def dead(self, *, quantity: int = 1) -> DeadLetter:
+    def dead(self, *, quantity: int = 1, reason: str = "address_not_served") -> DeadLetter:
         """The letter of a parcel that the carrier rejected just now."""
         queued = self.queued(quantity=quantity)
         with self.database.transaction() as session:
             claim = shipping.claim(session.connection(), queued.id, settings=self.settings)
         assert claim is not None
         with self.database.transaction() as session:
-            rejected = Rejected("address_not_served")
+            rejected = Rejected(reason)
             shipping.finish(session.connection(), claim, rejected, duration_ms=7, settings=self.settings)
         with self.database.reading() as session:
             of_one = select(DeadLetter).where(DeadLetter.fulfillment_id == queued.id)

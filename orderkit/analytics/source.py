@@ -16,7 +16,7 @@ from loguru import logger
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from orderkit import clock
+from orderkit import clock, reasons
 from orderkit.analytics.tallies import Books
 from orderkit.db import UNREACHABLE, Database
 from orderkit.settings import Settings
@@ -66,8 +66,8 @@ class Source:
                 except (DBAPIError, *UNREACHABLE) as error:
                     # Also a query that the standby cancelled to go on replaying, and a schema that has not got there yet.
                     self._again_at = time.monotonic() + PAUSE_S
-                    cause = type(getattr(error, "orig", None) or error).__name__
-                    logger.warning("reports are read from the database itself, not from the replica: {}", cause)
+                    told = "reports are read from the database itself, not from the replica: {}"
+                    logger.bind(**reasons.facts(error)).warning(told, reasons.in_words(error))
             warning = FAILED
         with self._primary.snapshot() as session:
             at = clock.now()

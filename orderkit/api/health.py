@@ -12,9 +12,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from orderkit import migrating
+from orderkit import migrating, reasons
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, Runtime, anyone
+from orderkit.db import Database, FileGone, is_locked
 from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unauthenticated, Unavailable
 from orderkit.observability import metrics
@@ -23,6 +24,8 @@ from orderkit.system.numbers import Numbers
 READY_WITHIN_S = 2.0
 FAILING = 5
 """So many calls in a row that the provider did not answer are no accident; the breaker opens only after more."""
+NEWS_S = 60.0
+"""What failed longer ago says nothing of now. Where nobody orders, nobody learns that the provider is back."""
 
 router = APIRouter(tags=["health"])
 
@@ -77,15 +80,25 @@ async def _database(app: Runtime) -> tuple[str, str]:
     """How the database is, and its schema."""
     try:
         async with asyncio.timeout(READY_WITHIN_S):
-            await run_in_threadpool(migrating.require_current, app.database)
+            await run_in_threadpool(_require_usable, app.database)
     except TimeoutError:
         return f"does not answer within {READY_WITHIN_S:.0f} s", "not known"
     except ConfigurationError:
         return "ok", "is not migrated"
-    except SQLAlchemyError as error:
-        logger.warning("not ready: {}", type(error).__name__)
-        return "does not answer", "not known"
+    except (SQLAlchemyError, FileGone) as error:
+        reason = reasons.in_words(error)
+        logger.bind(**reasons.facts(error)).warning("not ready: the database: {}", reason)
+        if is_locked(error):
+            return reason, "ok"
+        return reason if isinstance(reasons.cause(error), FileGone) else "does not answer", "not known"
     return "ok", "ok"
+
+
+def _require_usable(database: Database) -> None:
+    """Raises what there is against working on it, which need not be seen by reading."""
+    database.require_file()
+    migrating.require_current(database)
+    database.require_writable()
 
 
 async def _queue(app: Runtime) -> str:
@@ -102,10 +115,10 @@ async def _queue(app: Runtime) -> str:
 
 def _provider(app: Runtime) -> str:
     """What this process has learnt of the payment provider by its calls; each process learns for itself."""
-    if app.breaker.state != "closed":
+    if app.breaker.open_for_seconds():
         return "does not answer; left alone for now, and payments are settled later"
-    if app.breaker.failures >= FAILING:
-        return f"did not answer its last {app.breaker.failures} calls"
+    if (failures := app.breaker.failing(NEWS_S)) >= FAILING:
+        return f"did not answer its last {failures} calls"
     return "ok"
 
 

@@ -18,7 +18,7 @@ from loguru import logger
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from orderkit import db
+from orderkit import db, reasons
 from orderkit.api.dependencies import anyone
 from orderkit.errors import (
     BodyMalformed,
@@ -412,7 +412,9 @@ def _methods(request: Request) -> set[str]:
 
 
 async def _unreachable(_request: Request, error: Exception) -> Response:
-    logger.warning("the database does not answer: {}", type(getattr(error, "orig", None) or error).__name__)
+    logger.bind(**reasons.facts(error)).warning("the database does not answer: {}", reasons.in_words(error))
+    if db.is_locked(error):
+        return answer_to(Unavailable("the database is locked by another writer just now; try again"))
     return answer_to(Unavailable("the database does not answer just now; try again"))
 
 

@@ -50,7 +50,10 @@ class Versions(BaseModel):
 
 
 class ProviderAnswer(BaseModel):
-    """`breaker` is that of the process which answers; the worker has its own, and alone speaks to the carrier."""
+    """`breaker` is that of the process which answers; the worker has its own, and alone speaks to the carrier.
+
+    `open`: calls are held back. `half_open`: the pause is over, and the next order's call tells how the provider is.
+    """
 
     role: Literal["gateway", "carrier"]
     name: str

@@ -178,8 +178,8 @@ class Mails:
     async def _write(self, found: Claim) -> None:
         try:
             message = written(self._settings, found)
-        except ValueError as error:  # an address from an import, say, that no mail can have
-            await self._end(found, NotSent(f"cannot be written ({type(error).__name__})", for_good=True))
+        except ValueError:  # an address from an import, say, that no mail can have
+            await self._end(found, NotSent("cannot be written: no mail can have this address", for_good=True))
             return
         if wait_s := self._breaker.acquire():
             until = now() + timedelta(seconds=wait_s)

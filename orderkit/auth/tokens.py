@@ -16,6 +16,7 @@ from uuid import UUID
 import jwt
 from loguru import logger
 
+from orderkit import reasons
 from orderkit.auth.signing_keys import Key
 from orderkit.clock import now
 from orderkit.errors import InvalidToken, Unavailable
@@ -154,7 +155,9 @@ class Tokens:
                 told = False
             except Exception as error:  # noqa: BLE001 - whatever it is, the loop must go on
                 if not told:
-                    logger.warning("the signing keys could not be read: {}", type(error).__name__)
+                    logger.bind(**reasons.facts(error)).warning(
+                        "the signing keys could not be read: {}", reasons.in_words(error)
+                    )
                 told = True
             await asyncio.sleep(RELOAD_S)
 

@@ -14,18 +14,26 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_database(settings: Settings | None = None) -> Iterator[Database]:
+def opened_database(settings: Settings | None = None, *, new: bool = False) -> Iterator[Database]:
     """Opens it, and closes it however the command ends. Raises ConfigurationError, also where the settings are read here, and
     where the command failed for want of a table or a column: the database is not migrated.
+
+    Only with `new` a file of SQLite is made that is not there: an empty one would look like a shop without orders.
 
     What a command asks may take its time: no slow query is told of on the stderr of whoever waits for it.
     """
     from sqlalchemy.exc import DBAPIError
 
-    from orderkit.db import Database
+    from orderkit.db import Database, missing_file
+    from orderkit.errors import ConfigurationError
     from orderkit.settings import load_settings
 
-    database = Database((settings or load_settings()).model_copy(update={"slow_query": 0.0}))
+    settings = settings or load_settings()
+    if not new and (path := missing_file(settings)) is not None:
+        raise ConfigurationError(
+            f"there is no database {path}; run: orderkit migrate, or set ORDERKIT_HOME or ORDERKIT_DATABASE_URL"
+        )
+    database = Database(settings.model_copy(update={"slow_query": 0.0}))
     try:
         yield database
     except DBAPIError as error:

@@ -92,9 +92,47 @@ def show(letter: Named, json_: Json = False) -> None:
     printing.table(("call", "outcome", "detail", "started_at", "ms"), rows)
 
 
-@app.command(epilog="Example: orderkit dead-letters retry 1001")
-def retry(letter: Named, json_: Json = False) -> None:
-    """Have the worker try again; asked twice, it runs once."""
+@app.command(
+    epilog="Example: orderkit dead-letters retry 1001 · "
+    "orderkit dead-letters retry --all --reason 'timed out' --since 2026-03-01"
+)
+def retry(
+    letter: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LETTER", help="Number of the order, or id of the dead letter; or --all.", show_default=False
+        ),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All that wait for a decision, the oldest first.")] = False,
+    reason: Annotated[str | None, typer.Option(help="With --all: only those whose reason has this in it.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="With --all: only those given up from this day on, 2026-03-01 in UTC, or instant."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=printing.MOST, help="With --all: how many at most.")] = 1000,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask whether that is meant.")] = False,
+    json_: Json = False,
+) -> None:
+    """Have the worker try again; asked twice, it runs once.
+
+    With --all, says first how many there are of which reasons, and asks. Exit code 1: some could not be retried, and stderr
+    says why.
+    """
+    from orderkit.errors import Invalid
+
+    if all_ == (letter is not None):
+        raise Invalid("name one dead letter, or say --all")
+    if letter is None:
+        from orderkit.cli.dead_letters_retried import retry_all
+
+        retry_all(reason, since, limit, yes=yes, json_=json_)
+        return
+    if reason is not None or since is not None:
+        raise Invalid("--reason and --since go with --all")
+    _retry_one(letter, json_=json_)
+
+
+def _retry_one(letter: str, *, json_: bool) -> None:
     from orderkit.fulfillment import dead_letters as letters
 
     with opened_database() as database, database.transaction() as session:

@@ -6,21 +6,20 @@ import heapq
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orderkit.cli import printing
 from orderkit.cli.main import DOES_NOT_HOLD
 
+if TYPE_CHECKING:
+    from orderkit.observability import journey
+
 app = typer.Typer()
 
 ALL = "all"
-_COLUMNS = ("at", "after_ms", "process", "what", "attempt", "ms", "more")
-_QUIET = ("INFO", "DEBUG", None)
-_MORE = ("detail", "code", "provider", "key", "user_id", "request_id")
 
 
 @app.command(
@@ -29,7 +28,11 @@ _MORE = ("detail", "code", "provider", "key", "user_id", "request_id")
 )
 def logs(
     wanted: Annotated[
-        str, typer.Argument(metavar="ID", help="An order, a request or a trace; or the word `all`, for every line.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Of an order or its number; of a request, trace, payment, fulfillment, refund or dead letter; or `all`.",
+        ),
     ],
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="FILE…", help="Logs as JSON; - or none: stdin.", show_default=False)
@@ -48,11 +51,15 @@ def logs(
     """Follow one order through the logs of all processes, or find lines by what they say.
 
     Logs must have been written with ORDERKIT_LOG_FORMAT=json. An order's journey has all that was done for it by API, worker,
-    payment provider and carrier, in order of time. Exit code 1: nothing was found.
+    payment provider and carrier, in order of time. Exit code 1: nothing was found, and stderr says why.
     """
+    from orderkit.cli import log_lines
+    from orderkit.errors import Invalid
     from orderkit.observability import journey
 
     conditions = [journey.Condition.parse(one) for one in where or []]
+    if not files and sys.stdin.isatty():
+        raise Invalid("name files with logs, or pipe logs in, as in: docker compose logs | orderkit logs ID")
     with ExitStack() as stack:
         sources = [_opened(stack, path) for path in files or [Path("-")]]
 
@@ -61,7 +68,8 @@ def logs(
                 source.seek(0)
                 yield from source
 
-        found = journey.search(read, conditions) if wanted == ALL else journey.of(read, wanted, conditions)
+        whole = journey.parsed(read()) if wanted == ALL else journey.of(read, wanted)
+        found = journey.meeting(whole, conditions)
         if count is not None:
             counted = journey.counted(found, count)[:limit]
             printing.table([count, "lines"], counted, json_=json_)
@@ -71,14 +79,34 @@ def logs(
             if json_:
                 printing.as_json(lines)
             elif lines:
-                _show(lines)
+                named = [one.name for one in conditions] if sort is None else [sort, *(one.name for one in conditions)]
+                log_lines.show(lines, named, journey=wanted != ALL)
             some = bool(lines)
-    if not some:
-        if not json_:
-            typer.echo(
-                f"nothing about {wanted} in these logs; were they written with ORDERKIT_LOG_FORMAT=json?", err=True
-            )
-        raise typer.Exit(DOES_NOT_HOLD)
+        if not some:
+            of_it = 0 if isinstance(whole, Iterator) else len(whole)
+            typer.echo(_why_nothing(read, wanted, of_it, None if conditions else sort), err=True)
+            raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _why_nothing(read: journey.Read, wanted: str, of_it: int, sort: str | None) -> str:
+    """Which of the reasons there may be it is, and what to do. `of_it` lines are about `wanted`."""
+    from orderkit.observability import journey
+
+    there = journey.extent(read)
+    if not there.lines:
+        return "these logs are empty: no line was written, or what was piped in said nothing"
+    if not there.ours:
+        return f"none of {there.lines:,} lines is one of orderkit's as JSON; were they written with ORDERKIT_LOG_FORMAT=json?"
+    of = f"{there.ours:,} lines of {', '.join(there.processes)}, {there.first[:19]} to {there.last[:19]} UTC"
+    if wanted == ALL or of_it:
+        looked = f"{of_it:,} lines are about {wanted}, and" if of_it else f"of {of}"
+        unmet = f"none has a number for {sort}" if sort else "none meets every --where"
+        return f"{looked} {unmet}; --count NAME shows which values a fact has"
+    if others := journey.named_otherwise(read, wanted):
+        name = others[0]
+        return f"{wanted} is a {name}, which no journey is found by; try: orderkit logs all FILE… --where '{name}={wanted}'"
+    hint = "; an order's id is told by: orderkit orders show NUMBER" if wanted.isdigit() else ""
+    return f"nothing about {wanted} in {of}; name the logs of all processes and of that time{hint}"
 
 
 def _first(lines: Iterable[dict[str, Any]], highest: str | None, limit: int) -> list[dict[str, Any]]:
@@ -111,26 +139,3 @@ def _opened(stack: ExitStack, path: Path) -> IO[str]:
         raise ConfigurationError(
             f"cannot read {path} ({error.strerror}); name files with logs, or - for stdin"
         ) from None
-
-
-def _show(lines: list[dict[str, Any]]) -> None:
-    from orderkit.observability.logs import on_one_line
-
-    times = [datetime.fromisoformat(str(line["at"])) for line in lines]
-    first = min(times)
-    rows = [
-        tuple(
-            on_one_line(str(cell))  # what a caller was quoted with is not for the terminal to obey
-            for cell in (
-                f"{at:%H:%M:%S.%f}"[:-3],
-                f"{(at - first).total_seconds() * 1000:.0f}",
-                line.get("process", ""),
-                line["message"] if line.get("level") in _QUIET else f"{line['level']} {line['message']}",
-                line.get("attempt", ""),
-                line.get("ms", ""),
-                " ".join(f"{name}={line[name]}" for name in _MORE if line.get(name) is not None),
-            )
-        )
-        for at, line in zip(times, lines, strict=True)
-    ]
-    printing.table(_COLUMNS, rows)

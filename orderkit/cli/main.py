@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""
 
 LONGEST_BOUND = 10**9
+BETWEEN_EXAMPLES = " · "
 
 OK, DOES_NOT_HOLD, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -95,10 +96,19 @@ def _whole(param: Any) -> Any:
 def _mark_up(command: Any) -> None:
     # Markdown, because rich's own markup takes [square brackets] out of a text.
     command.rich_markup_mode = "markdown"
+    command.epilog = _one_a_line(command.epilog)
     for one in command.get_params(typer.Context(command)):
         _describe_briefly(one)
     for one in getattr(command, "commands", {}).values():
         _mark_up(one)
+
+
+def _one_a_line(epilog: str | None) -> str | None:
+    """Examples below each other, to be copied as they are. A backslash ends a line in Markdown."""
+    if not epilog or BETWEEN_EXAMPLES not in epilog:
+        return epilog
+    _example, _colon, rest = epilog.partition(": ")
+    return "\\\n".join(("Examples:", *rest.split(BETWEEN_EXAMPLES)))
 
 
 def _describe_briefly(param: Any) -> None:

@@ -12,9 +12,9 @@ HEAD = """\
 # What is measured
 
 `GET /metrics` of the API tells it in Prometheus' text format, and so does the worker where it is given a port:
-`orderkit worker --metrics-port 9100`, or `ORDERKIT_WORKER_METRICS_PORT`. With `ORDERKIT_METRICS_TOKEN` set, both ask for it as a
-bearer token. Alert rules and a scrape configuration are in [deploy/prometheus](../deploy/prometheus), a dashboard for Grafana in
-[deploy/grafana](../deploy/grafana/orderkit.json), and [the runbook](runbook.md) says what to do about each alert.
+`orderkit worker --metrics-port 9100`, or `ORDERKIT_WORKER_METRICS_PORT`. With `ORDERKIT_METRICS_TOKEN` set, both ask for it as
+a bearer token. Alert rules and a scrape configuration are in [deploy/prometheus](../deploy/prometheus), a dashboard for Grafana
+in [deploy/grafana](../deploy/grafana/orderkit.json), and [the runbook](runbook.md) says what to do about each alert.
 
 - `orderkit serve --workers N` has N processes, and whichever is scraped tells the numbers of all: counters and histograms are
   added up, and each gauge says below how. What a process counted stays when it ends, its gauges do not.
@@ -26,6 +26,32 @@ bearer token. Alert rules and a scrape configuration are in [deploy/prometheus](
   that are known beforehand are there from the start, at 0.
 - Counters begin anew with their process. Money is counted once, after the transaction that settled it; a process that dies
   in between leaves it uncounted, and the books right. Reports are made from the books.
+
+## Scraping, alerts and dashboard
+
+Prometheus, from a checkout or with copies of these files:
+
+```sh
+prometheus --config.file=deploy/prometheus/prometheus.yml
+```
+
+[prometheus.yml](../deploy/prometheus/prometheus.yml) scrapes one API and one worker on this machine and loads
+[rules.yml](../deploy/prometheus/rules.yml). Where there is a Prometheus already, add the two jobs, by the names that they have
+there, for the rules ask for them, and `rules.yml` to its `rule_files`; `promtool check rules rules.yml` says whether it takes
+them. The alerts lead to `docs/runbook.md`. Put the runbook where whoever is called can read it, and its address into the rules:
+
+```sh
+sed 's#docs/runbook.md#https://wiki.example.com/orderkit/runbook#' deploy/prometheus/rules.yml > rules.yml
+```
+
+Who is called says Alertmanager: [alertmanager.yml](../deploy/prometheus/alertmanager.yml) wakes somebody for `critical` and
+writes to somebody for `warning`, once receivers are named in it, and keeps quiet about what follows from a database or a worker
+that is down.
+
+The dashboard: in Grafana, *Dashboards*, *New*, *Import*, and the file [orderkit.json](../deploy/grafana/orderkit.json); it asks
+for nothing and has a choice of the Prometheus data source at its top. To have it there from the start, put the file into the
+folder of a dashboard provider (`/etc/grafana/provisioning/dashboards/`). Lines and colours are where the alerts are: 1 s for
+reads, 2.5 s for orders, 60 s and 300 s for what waits, 120 s and 5,000 rows for what is due, 30 logins a minute that fail.
 
 Written by: `orderkit system metrics -o docs/metrics.md`
 """

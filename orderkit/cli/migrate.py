@@ -23,17 +23,21 @@ def migrate(
     from orderkit import migrating
     from orderkit.errors import ConfigurationError
     from orderkit.explain import indexes
+    from orderkit.settings import load_settings
 
-    with opened_database() as database:
+    if check:
+        settings = load_settings()
+        try:
+            with opened_database(settings) as database:
+                migrating.require_current(database)
+        except ConfigurationError as error:
+            typer.echo(error.detail, err=True)
+            raise typer.Exit(1) from None
+        typer.echo(f"the database is up to date, at revision {migrating.head()}")
+        return
+    with opened_database(new=True) as database:
         if sql:
             typer.echo(migrating.sql(database, to), nl=False)
-        elif check:
-            try:
-                migrating.require_current(database)
-            except ConfigurationError as error:
-                typer.echo(error.detail, err=True)
-                raise typer.Exit(1) from None
-            typer.echo(f"the database is up to date, at revision {migrating.head()}")
         else:
             before, after = migrating.migrate(database, to)
             indexes.comment(database)

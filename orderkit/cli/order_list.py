@@ -68,7 +68,7 @@ def list_(
     """
     from orderkit.orders import reading
 
-    start, end = _instant(from_, "--from"), _instant(to, "--to")
+    start, end = instant(from_, "--from"), instant(to, "--to")
     if start is not None and end is not None and start > end:
         raise typer.BadParameter(f"{to} is before {from_}, where it begins", param_hint="--to")
     if min_total is not None and max_total is not None and min_total > max_total:
@@ -158,7 +158,7 @@ def _print(connection: Connection, orders: Sequence[OrderSnapshot], *, json_: bo
     printing.table(("number", "id", "status", "total", "created_at", "user_id"), rows)
 
 
-def _instant(text: str | None, option: str) -> datetime | None:
+def instant(text: str | None, option: str) -> datetime | None:
     """Raises BadParameter."""
     from datetime import UTC
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from orderkit import reasons
 from orderkit.demo import script
 from orderkit.demo.script import Ware, Wish
 from orderkit.demo.story import Answer
@@ -81,7 +82,7 @@ class Shop:
         try:
             reply = await self.ask(method, url, **arguments)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable(f"{method} {url} got no answer ({type(error).__name__})") from None
+            raise Unavailable(f"{method} {url} got no answer ({reasons.in_words(error)})") from None
         if reply.status != status:
             raise Unavailable(f"{method} {url} was answered {reply.status} instead of {status}: {reply.body}")
         return reply

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
-from sqlalchemy import Connection, inspect, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from orderkit import migrating
+from orderkit import migrating, reasons
 from orderkit.clock import now
-from orderkit.db import Database
+from orderkit.db import Database, is_locked, missing_file
 from orderkit.doctor.findings import Finding, fine, unknown, warning, wrong
 from orderkit.errors import ConfigurationError
 from orderkit.schema import metadata
@@ -30,7 +29,15 @@ SKEW_WARNING_S, SKEW_WRONG_S = 1.0, 5.0
 LATE_S = 60.0
 """The loop looks four times a second, so whatever has been due for so long is looked at by nobody."""
 
-AFTER = ("database version", "schema", "clock", "indexes", "connections", "work")
+_WAITING = text("""
+    SELECT count(*) AS number,
+           coalesce(extract(epoch FROM max(clock_timestamp() - query_start)), 0)::float AS longest,
+           (array_agg((pg_blocking_pids(pid))[1] ORDER BY query_start))[1] AS behind
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock' AND cardinality(pg_blocking_pids(pid)) > 0
+""")
+
+AFTER = ("database version", "schema", "clock", "indexes", "locks", "connections", "work")
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -39,7 +46,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         update={"slow_query": 0.0, "db_pool_size": 2, "db_timeout": min(WITHIN_S, settings.db_timeout)}
     )
     try:
-        if (missing := _missing_file(impatient)) is not None:
+        if (missing := missing_file(impatient)) is not None:
             yield wrong("database", f"there is no file {missing}", "run: orderkit migrate")
             yield from (unknown(name, "there is no database") for name in AFTER)
             return
@@ -52,14 +59,6 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from _opened(database, settings)
     finally:
         database.dispose()
-
-
-def _missing_file(settings: Settings) -> Path | None:
-    url = make_url(settings.resolved_database_url)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return None
-    path = Path(url.database)
-    return None if path.exists() else path
 
 
 def _opened(database: Database, settings: Settings) -> Iterator[Finding]:
@@ -77,6 +76,7 @@ def _opened(database: Database, settings: Settings) -> Iterator[Finding]:
                 if migrated
                 else unknown("indexes", "the schema is not that of this version")
             )
+            yield _locks(connection, database)
             yield _connections(connection, database, settings)
             yield from _work(connection) if migrated else [unknown("work", "the schema is not that of this version")]
     except SQLAlchemyError as error:
@@ -90,8 +90,8 @@ def _server(database: Database) -> str:
 
 
 def _reason(error: Exception) -> str:
-    told = getattr(error, "detail", None) or str(getattr(error, "orig", None) or type(error).__name__)
-    return (told.strip().splitlines() or [type(error).__name__])[0]
+    told = getattr(error, "detail", None) or reasons.in_words(error)
+    return str(told.strip().splitlines()[0])
 
 
 def _answers(connection: Connection, where: str) -> Finding:
@@ -161,6 +161,25 @@ def _indexes(connection: Connection, database: Database) -> Finding:
                 f"run in the database: REINDEX INDEX CONCURRENTLY {names[0]}",
             )
     return fine("indexes", f"{len(wanted)}, all there")
+
+
+def _locks(connection: Connection, database: Database) -> Finding:
+    """Whether somebody keeps for long what others want to write to."""
+    if database.is_sqlite:
+        try:
+            with database.transaction() as session:
+                session.connection()  # takes the lock, which is given back with nothing written
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            remedy = f"end what holds it, which is told by: fuser -v {database.url.database}"
+            return wrong("locks", f"for {WITHIN_S:.0f} s another process has not let go of the write lock", remedy)
+        return fine("locks", "the write lock can be had")
+    waiting = connection.execute(_WAITING).one()
+    if waiting.number and waiting.longest >= WITHIN_S:
+        told = f"{waiting.number} wait for a lock, for up to {waiting.longest:.0f} s, behind process {waiting.behind}"
+        return wrong("locks", told, f"end its transaction: SELECT pg_terminate_backend({waiting.behind})")
+    return fine("locks", "nobody waits for long")
 
 
 def _connections(connection: Connection, database: Database, settings: Settings) -> Finding:

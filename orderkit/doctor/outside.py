@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from orderkit import reasons
 from orderkit.doctor.findings import Finding, fine, warning, wrong
 from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unavailable
@@ -14,7 +15,7 @@ from orderkit.mail import NotSent, open_mailer
 from orderkit.settings import Settings
 
 WITHIN_S = 3.0
-MOST_BYTES = 10_000
+MOST_BYTES = 1_000_000
 
 
 def queue(settings: Settings) -> Finding:
@@ -70,8 +71,8 @@ def public_url(settings: Settings) -> Finding:
             f"{place}; links in mails lead there",
             "set ORDERKIT_PUBLIC_URL to the https address that users reach",
         )
-    if settings.env != "production":
-        return fine("public URL", place)
+    if settings.env != "production" and "public_url" not in settings.model_fields_set:
+        return fine("public URL", f"{place}, as nothing else is set")
     status, reason = _asked(f"{settings.public_url.rstrip('/')}/health/live")
     if status != 200:
         remedy = "start the API, or check ORDERKIT_PUBLIC_URL, its DNS and the proxy; from here it may rightly be out of reach"
@@ -87,20 +88,28 @@ def _place(url: str) -> str:
 
 def _asked(url: str) -> tuple[int, str]:
     """The status of a GET, 0 for none, and in words; of what is no JSON object, as a router's login page, 0 too."""
+    status, body, reason = asked(url)
+    if not status:
+        return 0, reason
+    try:
+        known = isinstance(json.loads(body), dict)
+    except ValueError:
+        known = False
+    return (status if known else 0), reason + ("" if known else ", and not of ours")
+
+
+def asked(url: str, *, token: str | None = None) -> tuple[int, bytes, str]:
+    """The status of a GET, 0 for none, the beginning of what came, and in words how it went."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
         connection = kind(parts.hostname or "", parts.port, timeout=WITHIN_S)
         try:
-            connection.request("GET", parts.path)
+            connection.request("GET", parts.path, headers={"Authorization": f"Bearer {token}"} if token else {})
             answer = connection.getresponse()
             body = answer.read(MOST_BYTES)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return 0, getattr(error, "strerror", None) or type(error).__name__
-    try:
-        known = isinstance(json.loads(body), dict)
-    except ValueError:
-        known = False
-    return (answer.status if known else 0), f"status {answer.status}" + ("" if known else ", and not of ours")
+        return 0, b"", reasons.in_words(error)
+    return answer.status, body, f"status {answer.status}"

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from orderkit import reasons
 from orderkit.errors import Unavailable
 from orderkit.settings import Settings
 
@@ -28,7 +29,7 @@ def _redis(url: str, within_s: float) -> str:
     except ValueError:  # its text quotes what it takes for the port, and that may be half of a password
         raise Unavailable("its URL cannot be read") from None
     except (RedisError, OSError, KeyError) as error:
-        raise Unavailable(f"Redis does not answer ({type(error).__name__})") from None
+        raise Unavailable(f"Redis does not answer ({reasons.in_words(error)})") from None
     return f"Redis {version}"
 
 

@@ -78,8 +78,16 @@ async def _made(
         breaker.succeeded()
     outcome, detail = told(result)
     metrics.call_made(provider, operation, outcome, seconds, attempt=attempt)
+    failure = {"failure": result.failure} if isinstance(result, Failed) and result.failure else {}
     logger.bind(
-        provider=provider, operation=operation, key=str(key), attempt=attempt, outcome=outcome, detail=detail, ms=ms
+        provider=provider,
+        operation=operation,
+        key=str(key),
+        attempt=attempt,
+        outcome=outcome,
+        detail=detail,
+        ms=ms,
+        **failure,
     ).log("WARNING" if isinstance(result, Failed) else "INFO", "{} {}: {}", provider, operation, outcome)
     return result, ms
 

@@ -15,12 +15,13 @@ from uuid import UUID
 from loguru import logger
 from sqlalchemy import Connection
 
+from orderkit import retry
 from orderkit.batches import alone
 from orderkit.breaker import Breaker
 from orderkit.clock import now
 from orderkit.db import Database
 from orderkit.fulfillment import booking, recalling, shipping
-from orderkit.fulfillment.carriers import Carrier
+from orderkit.fulfillment.carriers import Carrier, Failed
 from orderkit.observability import tracing
 from orderkit.settings import Settings
 
@@ -37,7 +38,10 @@ class Dispatch:
         self._breaker = breaker
 
     async def ship(self, fulfillment_id: UUID) -> None:
-        """Books the parcel of a fulfillment that is due; while the breaker is open, puts it off instead."""
+        """Books the parcel of a fulfillment that is due; while the breaker is open, puts it off instead.
+
+        So it does where nobody took the call: an attempt is one that the carrier may have heard of, and an outage uses up none.
+        """
         settings = self._settings
         claim = await self._transact(partial(shipping.claim, fulfillment_id=fulfillment_id, settings=settings))
         if claim is None:
@@ -63,6 +67,14 @@ class Dispatch:
             attempt=claim.attempts + 1,
             budget_s=settings.carrier_timeout,
         )
+        if isinstance(result, Failed) and result.unsent:
+            # As patient as after the last attempt, so that a carrier which is away for long is not asked by all at once.
+            wait = retry.delay(settings.carrier_attempts, base=settings.retry_base, cap=settings.retry_cap)
+            await self._transact(partial(shipping.postpone, claim=claim, until=now() + wait))
+            logger.bind(outcome="unsent", wait_ms=round(wait.total_seconds() * 1000)).info(
+                "fulfillment put off: the carrier cannot be reached"
+            )
+            return
         status = await self._transact(
             partial(shipping.finish, claim=claim, result=result, duration_ms=ms, settings=settings)
         )

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from orderkit.errors import Invalid
 
@@ -23,6 +23,10 @@ Read = Callable[[], Iterable[str]]
 
 KEYS = ("key", "payment_id", "fulfillment_id", "refund_id")
 """Facts that say whose a call to a provider is, where its line has no order."""
+OF_WORK = ("order_id", "request_id", "trace_id", *KEYS, "dead_letter_id", "mail_id", "row_id")
+"""Ids of what is done for an order, from each of which its journey is found."""
+NUMBER = "order_number"
+"""The one by which people call an order, an integer; an order's first line has it."""
 
 _CONDITION = re.compile(r"([a-z_]+)(<=|>=|!=|=|<|>|~)(.*)", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -98,9 +102,9 @@ def _is_ours(line: Line) -> bool:
     return "message" in line and at.tzinfo is not None and all(isinstance(one, str | None) for one in ids)
 
 
-def search(read: Read, conditions: Sequence[Condition]) -> Iterator[Line]:
+def meeting(lines: Iterable[Line], conditions: Sequence[Condition]) -> Iterator[Line]:
     """Lines that meet all conditions, as they come."""
-    return (line for line in parsed(read()) if all(one.holds(line) for one in conditions))
+    return (line for line in lines if all(one.holds(line) for one in conditions))
 
 
 def counted(lines: Iterable[Line], name: str) -> list[tuple[str, int]]:
@@ -109,23 +113,29 @@ def counted(lines: Iterable[Line], name: str) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda one: (-one[1], one[0]))
 
 
-def of(read: Read, wanted: str, conditions: Sequence[Condition] = ()) -> list[Line]:
-    """Of the journey what meets all conditions; see `_journey`."""
-    return [line for line in _journey(read, wanted) if all(one.holds(line) for one in conditions)]
-
-
-def _journey(read: Read, wanted: str) -> list[Line]:
-    """The journey of an order, by its id or that of the request that placed it, or all of a trace; in order of time.
+def of(read: Read, wanted: str) -> list[Line]:
+    """The journey of an order, in order of time, by an id of it or of anything that is done for it, its number, or a request's.
 
     To it belong the lines that name the order, whichever request they are of, and those of its traces that name no other: a
-    caller may place several orders in one trace.
+    caller may place several orders in one trace. With the id of a trace it is all that is in the trace. Where no order is
+    named, as by a request that was refused, it is what has the id.
     """
     seeds = [line for line in _having(read, {wanted}) if _is_of(line, wanted)]
-    orders = {line["order_id"] for line in seeds if "order_id" in line}
+    orders = {line["order_id"] for line in seeds if line.get("order_id")}
     if wanted in orders:
         orders = {wanted}
-    elif not orders or any(line.get("trace_id") == wanted for line in seeds):
-        return _in_time(seeds)
+    elif any(line.get("trace_id") == wanted for line in seeds):
+        return in_time(seeds)
+    elif not orders:  # a provider's own line need not know whose the key is, but knows the request
+        requests = {line["request_id"] for line in seeds if line.get("request_id")}
+        around = [line for line in _having(read, requests) if line.get("request_id") in requests]
+        orders = {line["order_id"] for line in around if line.get("order_id")}
+        if len(orders) != 1:
+            return in_time(seeds)
+    return _journey(read, orders, wanted)
+
+
+def _journey(read: Read, orders: set[str], wanted: str) -> list[Line]:
     naming = [line for line in _having(read, orders) if line.get("order_id") in orders]
     traces = {line["trace_id"] for line in naming if "trace_id" in line}
     requests = {line["request_id"] for line in naming if "request_id" in line}
@@ -142,7 +152,7 @@ def _journey(read: Read, wanted: str) -> list[Line]:
             return line["key"] in ours or line["key"] not in others
         return line.get("request_id") is None or line["request_id"] in requests
 
-    return _in_time(line for line in around if belongs(line))
+    return in_time(line for line in around if belongs(line))
 
 
 def _having(read: Read, ids: Collection[str]) -> Iterator[Line]:
@@ -151,12 +161,51 @@ def _having(read: Read, ids: Collection[str]) -> Iterator[Line]:
 
 
 def _is_of(line: Line, wanted: str) -> bool:
-    return wanted in (line.get("request_id"), line.get("order_id"), line.get("trace_id"))
+    if any(line.get(name) == wanted for name in OF_WORK):
+        return True
+    number = line.get(NUMBER)
+    return number is not None and str(number) == wanted
+
+
+def named_otherwise(read: Read, wanted: str) -> list[str]:
+    """The facts that have this very value, none of which leads to an order, such as `user_id`; in order of their names."""
+    return sorted({name for line in _having(read, {wanted}) for name, value in line.items() if value == wanted})
+
+
+class Extent(NamedTuple):
+    """How many lines there are, how many of them are orderkit's as JSON, of which processes, and from when to when."""
+
+    lines: int
+    ours: int
+    processes: list[str]
+    first: str
+    last: str
+
+
+def extent(read: Read) -> Extent:
+    """What there is to search."""
+    lines = ours = 0
+    processes: set[str] = set()
+    first = last = ""
+
+    def counting() -> Iterator[str]:
+        nonlocal lines
+        for text in read():
+            lines += 1
+            yield text
+
+    for line in parsed(counting()):
+        ours += 1
+        processes.add(str(line.get("process") or "unknown"))
+        at = str(line["at"])
+        first, last = min(first or at, at), max(last, at)
+    return Extent(lines, ours, sorted(processes), first, last)
 
 
 def _keys(lines: Iterable[Line]) -> set[Any]:
     return {line[name] for line in lines for name in KEYS if name in line}
 
 
-def _in_time(lines: Iterable[Line]) -> list[Line]:
+def in_time(lines: Iterable[Line]) -> list[Line]:
+    """The earliest first; those of one instant as they came."""
     return sorted(lines, key=lambda line: str(line["at"]))

@@ -32,6 +32,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from pydantic import SecretStr
 
+from orderkit.clock import now
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -205,12 +207,18 @@ provider_retries = _counter(
 )
 breaker_open = _gauge(
     "orderkit_breaker_open",
-    "1 from when a breaker opens until its provider answers again; of several processes, 1 if it is in any.",
+    "1 while a breaker holds calls back, for its pause or for the one call that tries; of several processes, 1 if any does.",
     BOTH,
     "livemax",
     breaker=(),
 )
-breaker_opened = _counter("orderkit_breaker_opened_total", "Times that a breaker opened.", BOTH, breaker=())
+"""Holds until when, in seconds since 1970; `exposition` makes 1 or 0 of it, as it ends with time, in other processes too."""
+breaker_opened = _counter(
+    "orderkit_breaker_opened_total",
+    "Times that a breaker opened, and each time that it went on because the one call that tried failed too.",
+    BOTH,
+    breaker=(),
+)
 
 # ── database ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -229,6 +237,11 @@ pool_seconds = _histogram(
 )
 pool_timeouts = _counter(
     "orderkit_db_pool_timeouts_total", "Times that no connection was free within ORDERKIT_DB_TIMEOUT.", BOTH, pool=()
+)
+lock_timeouts = _counter(
+    "orderkit_db_lock_timeouts_total",
+    "Times that SQLite's write lock was not had within ORDERKIT_DB_TIMEOUT: somebody else kept it.",
+    BOTH,
 )
 
 # ── callers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -348,7 +361,11 @@ class _Of(Collector):
         self._counted = counted
 
     def collect(self) -> Iterator[PrometheusMetric]:
-        return (family for family in self._counted.collect() if family.name not in self._others)
+        for family in self._counted.collect():
+            if family.name == "orderkit_breaker_open":
+                family.samples = [one._replace(value=float(one.value > now().timestamp())) for one in family.samples]
+            if family.name not in self._others:
+                yield family
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -42,7 +42,10 @@ class Checkout:
         """
         with tracing.step("order.place"):
             placed = await self._placing.submit(request)
-        context.bind(order_id=placed.id if isinstance(placed, OrderSnapshot) else placed.resource_id)
+        if isinstance(placed, OrderSnapshot):  # each is an id that somebody may have in hand who asks what became of it
+            context.bind(order_id=placed.id, order_number=placed.number, payment_id=placed.payment_id)
+        else:
+            context.bind(order_id=placed.resource_id)
         if isinstance(placed, Replay):
             return placed
         if isinstance(placed, Abandoned):

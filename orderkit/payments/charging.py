@@ -164,7 +164,7 @@ async def _made(
     seconds = time.monotonic() - started
     metrics.call_made(gateway.name, operation, outcome, seconds, attempt=number)
     attempt = Attempt(number, operation, outcome, detail, started_at, round(seconds * 1000))
-    _log(gateway.name, key, attempt)
+    _log(gateway.name, key, attempt, getattr(result, "failure", ""))
     return result, attempt
 
 
@@ -184,7 +184,7 @@ def _told(result: ChargeResult | VoidResult | RefundResult) -> tuple[Outcome, st
             return "refused", code
 
 
-def _log(provider: str, key: UUID, attempt: Attempt) -> None:
+def _log(provider: str, key: UUID, attempt: Attempt, failure: str) -> None:
     if attempt.outcome == "unknown":
         level = "WARNING"
     else:
@@ -198,4 +198,5 @@ def _log(provider: str, key: UUID, attempt: Attempt) -> None:
         outcome=attempt.outcome,
         detail=attempt.detail,
         ms=attempt.duration_ms,
+        **({"failure": failure} if failure else {}),
     ).log(level, "{} {}: {}", provider, attempt.operation, attempt.outcome)

@@ -77,7 +77,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Makes the file and its folder where they are missing. Raises ConfigurationError if that cannot be."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be ORDERKIT_HOME, where secrets are
             self._connection = _connect(path)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(

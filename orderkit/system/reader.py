@@ -7,6 +7,7 @@ from threading import Event, Lock, Thread
 
 from loguru import logger
 
+from orderkit import reasons
 from orderkit.db import Database
 from orderkit.settings import Settings
 from orderkit.system import state
@@ -93,6 +94,7 @@ class _Reading:
                 if self._is_abandoned:
                     connection.invalidate()
         except Exception as error:  # noqa: BLE001 - a thread of its own, in which nobody else would hear of it
-            logger.warning("the state of the system cannot be read: {}", type(error).__name__)
+            told = "the state of the system cannot be read: {}"
+            logger.bind(**reasons.facts(error)).warning(told, reasons.in_words(error))
         finally:
             self.ended.set()

@@ -19,7 +19,7 @@ from loguru import logger
 from sqlalchemy import Connection, Select, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from orderkit import idempotency
+from orderkit import idempotency, reasons
 from orderkit.auth import api_keys, directory, mails, sessions
 from orderkit.auth.models import AccountMail
 from orderkit.breaker import Breaker
@@ -137,7 +137,9 @@ class Due:
         try:
             part()
         except (SQLAlchemyError, *queues.UNREACHABLE) as error:
-            logger.bind(part=name).warning("the worker's loop goes on without {}: {}", name, type(error).__name__)
+            logger.bind(part=name, **reasons.facts(error)).warning(
+                "the worker's loop goes on without {}: {}", name, reasons.in_words(error)
+            )
             return False
         return True
 

@@ -20,6 +20,7 @@ from huey.storage import SqliteStorage
 from redis import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
+from orderkit import reasons
 from orderkit.errors import ConfigurationError, Unavailable
 from orderkit.settings import Settings
 
@@ -48,7 +49,7 @@ def open_queue(settings: Settings) -> Huey:
         Redis(connection_pool=pool).ping()
     except (RedisError, OSError) as error:
         raise Unavailable(
-            f"Redis does not answer ({type(error).__name__}); check that it runs where ORDERKIT_REDIS_URL says"
+            f"Redis does not answer ({reasons.in_words(error)}); check that it runs where ORDERKIT_REDIS_URL says"
         ) from None
     return RedisHuey(NAME, results=False, serializer=_Json(), connection_pool=pool)
 
@@ -79,7 +80,10 @@ class Calm(logging.Filter):
             return False
         self._told_at = time.monotonic()
         record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
-        record.msg, record.args = "the task queue does not answer: %s", (type(error).__name__,)
+        record.msg, record.args = (
+            "the task queue does not answer: %s (%s)",
+            (reasons.in_words(error), reasons.name(error)),
+        )
         return True
 
 

@@ -14,7 +14,7 @@ import aiohttp
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from loguru import logger
 
-from orderkit import db
+from orderkit import db, reasons
 from orderkit.auth.mails import Mails
 from orderkit.breaker import Breaker
 from orderkit.db import Database
@@ -57,8 +57,8 @@ class Runtime:
             outcome = "done"
         except db.UNREACHABLE as error:
             outcome = "postponed"
-            logger.bind(row_id=row_id).warning(
-                "{} left for later, the database does not answer: {}", act.__name__, type(error).__name__
+            logger.bind(row_id=row_id, **reasons.facts(error)).warning(
+                "{} left for later, the database does not answer: {}", act.__name__, reasons.in_words(error)
             )
         except CancelledError:
             outcome = "abandoned"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from orderkit.api import health
 from orderkit.db import Database
 from orderkit.settings import Settings
 from tests.client import Client, running
+from tests.engines import on_sqlite
 
 LIVE = ("/health/live", "/health/liveness")
 READY = ("/health/ready", "/health/readiness")
@@ -77,6 +81,38 @@ def test_without_a_database_it_lives_and_is_not_ready(tmp_path: Path, url: str) 
         assert (products.status, products.code) == (503, "unavailable")
 
 
+@on_sqlite
+def test_a_file_that_was_moved_away_is_not_ready_and_takes_no_order(api: Client, database: Database) -> None:
+    path = Path(str(database.url.database))
+    path.rename(path.with_name("moved.db"))
+    try:
+        answer = api.get("/health/ready")
+        assert (answer.status, answer.json()["checks"]["database"]) == (503, "its file was moved, deleted or replaced")
+        asked = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
+        assert api.post("/register", asked).code == "unavailable"
+        assert not path.exists(), "and none was made in its place"
+    finally:
+        path.with_name("moved.db").rename(path)
+    assert api.get("/health/ready").status == 200
+
+
+@on_sqlite
+def test_a_lock_that_another_process_keeps_is_told_by_readiness_answer_and_metric(
+    settings: Settings, database: Database
+) -> None:
+    asked = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
+    with running(settings.model_copy(update={"db_timeout": 0.5})) as api:
+        with closing(sqlite3.connect(str(database.url.database))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            refused = api.post("/register", asked)
+            assert (refused.status, "locked by another writer" in refused.json()["detail"]) == (503, True)
+            answer = api.get("/health/ready")
+            assert (answer.status, answer.json()["checks"]["schema"]) == (503, "ok")
+            assert answer.json()["checks"]["database"].startswith("locked")
+            assert re.search(r"orderkit_db_lock_timeouts_total [1-9]", api.get("/metrics").body.decode())
+        assert api.get("/health/ready").json() == {"status": "ok", "checks": FINE}
+
+
 @pytest.mark.parametrize("path", READY)
 def test_without_the_provider_it_is_degraded_and_still_ready(api: Client, path: str) -> None:
     breaker = api.runtime.breaker
@@ -92,6 +128,20 @@ def test_without_the_provider_it_is_degraded_and_still_ready(api: Client, path: 
     assert "left alone" in opened.json()["checks"]["provider"]
     breaker.succeeded()
     assert api.get(path).json() == {"status": "ok", "checks": FINE}
+
+
+def test_that_the_provider_failed_is_told_while_it_is_news(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker, later = api.runtime.breaker, 0.0
+    monkeypatch.setattr(breaker, "_monotonic", lambda: time.monotonic() + later)
+    for _ in range(api.runtime.settings.breaker_failures):
+        breaker.failed()
+    told = []
+    for seconds in (0.0, 10.0, 61.0):
+        later = seconds
+        answer = api.get("/health/ready").json()
+        told.append((answer["status"], answer["checks"]["provider"].partition(";")[0]))
+    assert told == [("degraded", "does not answer"), ("degraded", "did not answer its last 20 calls"), ("ok", "ok")]
+    assert breaker.state == "half_open", "and the next order asks it"
 
 
 def test_one_call_that_the_provider_did_not_answer_is_an_accident(api: Client) -> None:

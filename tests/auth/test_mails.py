@@ -394,7 +394,7 @@ def test_an_address_that_no_mail_can_have_is_given_up(office: Office, logged: li
     office.send(one)
     assert office.row(one).done_at is not None
     assert [(record["level"].name, record["message"]) for record in logged] == [
-        ("WARNING", "mail given up: cannot be written (InvalidHeaderDefect)")
+        ("WARNING", "mail given up: cannot be written: no mail can have this address")
     ]
 
 

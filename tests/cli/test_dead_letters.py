@@ -11,6 +11,7 @@ import pytest
 
 from orderkit.db import Database
 from orderkit.ids import new_id
+from orderkit.orders import cancellation
 from orderkit.settings import Settings
 from tests.cli.conftest import Cli, Told
 from tests.processes import Processes
@@ -130,3 +131,39 @@ def test_what_cannot_be_done_is_one_line_and_exit_1(shop: Shop, orderkit: Orderk
     assert orderkit("retry", number) == (1, "", f"error: order {number} has no dead letter\n")
     assert orderkit("show", "tea").code == 2
     assert orderkit("show", str(unknown)) == (1, "", f"error: there is no dead letter {unknown}\n")
+
+
+def test_after_an_outage_all_of_a_reason_are_tried_again_at_once(shop: Shop, orderkit: Orderkit) -> None:
+    outage = [shop.dead(reason="timed out") for _ in range(3)]
+    other = shop.dead()
+    unasked = orderkit("retry", "--all", "--reason", "timed")
+    assert unasked == (2, "", "error: this would try 3 (3 timed out) again; if it is meant, add --yes\n")
+    declined = orderkit("retry", "--all", stdin="n\n", terminal=True)
+    assert declined.code == 1
+    assert "Try 4 (3 timed out, 1 address_not_served) again?" in declined.err
+    assert {shop.fulfillment(one.order_id).status for one in (*outage, other)} == {"dead"}
+
+    first = orderkit("retry", "--all", "--reason", "timed", "--limit", "2", "--yes", "--json")
+    assert [one["id"] for one in json.loads(first.out)["retried"]] == [str(one.id) for one in outage[:2]], "the oldest"
+    assert json.loads(first.out)["more"] is True
+    rest = orderkit("retry", "--all", "--reason", "timed", "--yes")
+    assert (rest.code, rest.out) == (0, "1 queued again; the worker books them now\n")
+    assert {shop.fulfillment(one.order_id).status for one in outage} == {"queued"}
+    assert shop.fulfillment(other.order_id).status == "dead"
+    assert orderkit("retry", "--all", "--since", "2999-01-01", "--yes").out.startswith("none")
+
+
+def test_one_that_cannot_be_retried_does_not_keep_the_others_back(shop: Shop, orderkit: Orderkit) -> None:
+    cancelled, well = shop.dead(), shop.dead()
+    with shop.database.transaction() as session:
+        cancellation.cancel(session.connection(), cancelled.order_id, reason="changed my mind")
+    done = orderkit("retry", "--all", "--yes")
+    assert (done.code, done.out) == (1, "1 queued again; the worker books them now\n")
+    assert f"{cancelled.order_id}: the order is cancelled; there is nothing to ship" in done.err
+    assert shop.fulfillment(well.order_id).status == "queued"
+
+
+@pytest.mark.parametrize("wrong", [["retry"], ["retry", "1001", "--all"], ["retry", "1001", "--reason", "x"]])
+def test_one_letter_is_named_or_all(orderkit: Orderkit, wrong: list[str]) -> None:
+    done = orderkit(*wrong)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +19,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from orderkit import clock, migrating
 from orderkit.db import Database
@@ -301,3 +307,110 @@ def test_an_old_database_is_told(doctor: Any, database: Database, monkeypatch: p
     status, found = doctor()
     assert (status, found["database version"]["verdict"]) == (1, "wrong")
     assert "SQLite 99.0" in found["database version"]["remedy"]
+
+
+def test_a_write_lock_that_is_kept_is_told_and_how_to_find_its_keeper(
+    doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderkit.doctor.database.WITHIN_S", 0.3)
+    assert doctor()[1]["locks"]["verdict"] == "fine"
+    with closing(sqlite3.connect(str(database.url.database))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        status, found = doctor()
+    assert status == 1
+    assert found["locks"]["verdict"] == "wrong"
+    assert "another process has not let go of the write lock" in found["locks"]["found"]
+    assert str(database.url.database) in found["locks"]["remedy"]
+    assert found["work"]["verdict"] == "fine", "it goes on"
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+def test_who_keeps_others_waiting_is_named(doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orderkit.doctor.database.WITHIN_S", 0.3)
+
+    def wait() -> None:
+        with suppress(OperationalError), database.transaction() as waiting:
+            waiting.connection().execute(text("LOCK TABLE leases IN EXCLUSIVE MODE"))
+
+    with database.transaction() as keeping, ThreadPoolExecutor(1) as threads:
+        keeping.connection().execute(text("LOCK TABLE leases IN EXCLUSIVE MODE"))
+        pid = keeping.connection().execute(text("SELECT pg_backend_pid()")).scalar_one()
+        waiter = threads.submit(wait)
+        time.sleep(0.6)
+        found = doctor()[1]["locks"]
+        keeping.rollback()
+        waiter.result()
+    assert found["verdict"] == "wrong"
+    assert f"behind process {pid}" in found["found"]
+
+
+def metrics_of_a_worker(turned_ago_s: float) -> str:
+    return f"orderkit_worker_turn_timestamp_seconds {time.time() - turned_ago_s}\n"
+
+
+@pytest.fixture
+def scrape_port() -> Iterator[tuple[str, dict[str, str]]]:
+    """The port of a server, and what it answers to whoever has the token."""
+    said = {"token": "t0ken", "metrics": ""}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            may = self.headers["Authorization"] == f"Bearer {said['token']}"
+            self.send_response(200 if may else 401)
+            self.end_headers()
+            self.wfile.write(said["metrics"].encode() if may else b"")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield str(server.server_port), said
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("ago_s", "verdict"), [(0.2, "fine"), (90.0, "wrong")])
+def test_the_heartbeat_of_the_worker_is_looked_at(
+    doctor: Any, database: Database, scrape_port: tuple[str, dict[str, str]], ago_s: float, verdict: str
+) -> None:
+    port, said = scrape_port
+    said["metrics"] = metrics_of_a_worker(ago_s)
+    found = doctor(worker_metrics_port=port, metrics_token="t0ken")[1]["worker"]
+    assert (found["verdict"], "got through a turn" in found["found"]) == (verdict, True)
+
+
+def test_a_worker_that_is_not_there_and_a_collector_that_is_not_are_warned_of(
+    doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = str(nobody.getsockname()[1])
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+        status, found = doctor(worker_metrics_port=port, tracing="otlp", public_url=f"http://127.0.0.1:{port}")
+    assert (status, of(found, "wrong")) == (0, set())
+    assert {"worker", "tracing", "public URL"} <= of(found, "warning")
+    for check in ("worker", "tracing", "public URL"):
+        assert "connection refused" in found[check]["found"]
+        assert found[check]["remedy"]
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite", "postgresql"], indirect=True)
+def test_a_replica_is_asked(doctor: Any, database: Database, settings: Settings, tmp_path: Path) -> None:
+    found = doctor(replica_url=str(settings.resolved_database_url))[1]["replica"]
+    assert found["verdict"] == ("fine" if database.is_sqlite else "warning")
+    assert "how far behind it is cannot be told" in found["found"]
+    away = doctor(replica_url="postgresql://nobody:s3cret@127.0.0.1:1/none")
+    assert (away[0], away[1]["replica"]["verdict"]) == (1, "wrong")
+    assert away[1]["replica"]["found"] == "does not answer (connection refused)"
+
+
+@pytest.mark.usefixtures("narrow_terminal")
+def test_in_a_narrow_terminal_each_check_is_a_line_and_what_to_do_stands_below(cli: Cli) -> None:
+    lines = cli("doctor").out.splitlines()
+    assert max(len(re.sub(r"\x1b\[\d+m", "", line)) for line in lines) <= 80
+    at = next(n for n, line in enumerate(lines) if " database  " in line)
+    assert lines[at + 1].split() == ["→", "run:", "orderkit", "migrate"]
+    assert lines[at + 2].startswith("· database version")

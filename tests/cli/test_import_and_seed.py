@@ -144,10 +144,11 @@ def test_wrong_use_is_one_clear_line_and_exit_2(
 @pytest.mark.parametrize(
     "command", [("import", "orders", str(EXAMPLE)), ("seed",), ("report", "daily"), ("orders", "list")], ids=" ".join
 )
-def test_an_unmigrated_database_is_one_clear_line(run: Run, command: tuple[str, ...]) -> None:
+def test_a_database_that_is_not_there_is_one_clear_line(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run(*command)
     assert done.returncode == 2
-    assert done.stderr == "error: the database has no tables yet; run: orderkit migrate\n"
+    assert re.fullmatch(r"error: there is no database /.+; run: orderkit migrate, or set .+\n", done.stderr)
+    assert not list(tmp_path.rglob("*.db")), "and none is made"
 
 
 def test_seed_shows_the_password_once_and_tells_what_it_did(database: Database, run: Run) -> None:

@@ -108,18 +108,81 @@ def test_people_get_a_table_that_cannot_command_their_terminal(cli: Cli) -> None
     Path("evil.log").write_text(line(1, "api", "said \x1b[2J\nand", order_id=ORDER) + "\n", encoding="utf-8")
     done = cli("logs", ORDER, "evil.log", "worker.log")
     assert done.code == 0
-    assert done.out.splitlines()[0].split() == ["at", "after_ms", "process", "what", "attempt", "ms", "more"]
+    heads = ["at", "after_ms", "process", "what", "attempt", "ms", "order_id", "request_id", "more"]
+    assert done.out.splitlines()[0].split() == heads
     cells = re.split(r"\s{2,}", done.out.splitlines()[-1])
-    assert cells == ["10:00:11.000", "10000", "worker", "simulator book: booked", "1", "30", "key=f1"]
+    assert cells == ["2026-11-22T10:00:11.000", "10000", "worker", "simulator book: booked", "1", "30", ORDER, "key=f1"]
     assert "\x1b" not in done.out
     assert r"said \x1b[2J\nand" in done.out
 
 
-def test_nothing_found_is_exit_code_1_and_says_what_to_look_at(cli: Cli) -> None:
-    done = cli("logs", "nobody", "api.log")
+@pytest.mark.usefixtures("narrow_terminal")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_shows_every_id_whole_and_what_was_asked_about(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    journey = cli("logs", ORDER, *LOGS).out
+    assert re.search(f"^order_id +{ORDER}$", journey, re.MULTILINE), "once, above"
+    assert journey.count(ORDER) == 1
+    found = cli("logs", "all", *LOGS, "--where", "status>=200", "--sort", "ms").out
+    assert {ORDER, OTHER, TRACE} - set(re.findall(r"order_id=(\S+)", found)) == {TRACE}
+    assert re.findall(r"\bstatus=(\d+)", found) == ["201", "500", "201", "409"]
+    assert re.findall(r"\bms=(\S+)", found) == ["620.5", "9.0", "4.0", "3.0"]
+    for text in (journey, found):
+        assert max(map(len, text.splitlines())) <= columns
+
+
+MANY_IDS = [
+    line(0, "api", "POST /orders 201", order_number=1001, payment_id="p1", **PLACED),
+    line(20, "worker", "given up, a dead letter: status 500", dead_letter_id="d1", fulfillment_id="f1", order_id=ORDER),
+    line(30, "worker", "refund succeeded", refund_id="x1", order_id=ORDER),
+]
+
+
+@pytest.mark.parametrize("wanted", ["1001", "p1", "d1", "f1", "x1"])
+def test_each_id_of_what_is_done_for_an_order_and_its_number_find_its_journey(cli: Cli, wanted: str) -> None:
+    Path("more.log").write_text("".join(f"{one}\n" for one in MANY_IDS), encoding="utf-8")
+    found = told(cli, wanted, "more.log", *LOGS)
+    assert len(found) == 10
+    assert found == told(cli, ORDER, "more.log", *LOGS)
+
+
+def test_a_key_that_only_the_provider_names_is_followed_by_the_request(cli: Cli) -> None:
+    api = [one for one in LOGS["api.log"] if "p1" not in one]
+    Path("api.log").write_text("".join(f"{one}\n" for one in api), encoding="utf-8")
+    assert "POST /orders 201" in [one["message"] for one in told(cli, "p1", *LOGS)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nobody", "api.log"], "nothing about nobody in 8 lines of api, 2026-11-22T10:00:01 to"),
+        (["1009", "api.log"], "orderkit orders show NUMBER"),
+        (["nobody", "empty.log"], "these logs are empty"),
+        (["nobody", "console.log"], "none of 1 lines is one of orderkit's as JSON"),
+        ([USER, "api.log"], f"--where 'user_id={USER}'"),
+        ([ORDER, "api.log", "--where", "status=500"], f"3 lines are about {ORDER}, and none meets every --where"),
+        (["all", "api.log", "--where", "status=418"], "none meets every --where"),
+        (["all", "api.log", "--sort", "nothing"], "none has a number for nothing"),
+    ],
+)
+def test_nothing_found_is_exit_code_1_and_says_which_of_the_reasons_it_is(
+    cli: Cli, arguments: list[str], reason: str
+) -> None:
+    Path("empty.log").write_text("", encoding="utf-8")
+    Path("console.log").write_text("2026-11-22T10:00:00Z INFO started\n", encoding="utf-8")
+    done = cli("logs", *arguments)
     assert (done.code, done.out) == (1, "")
-    assert "ORDERKIT_LOG_FORMAT=json" in done.err
-    assert told(cli, "nobody", "api.log") == []
+    assert reason in done.err
+    assert len(done.err.splitlines()) == 1
+    assert told(cli, *arguments) == []
+
+
+def test_without_a_file_a_terminal_is_not_waited_for(cli: Cli) -> None:
+    done = cli("logs", ORDER, terminal=True)
+    assert done.code == 2
+    assert "name files with logs" in done.err
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,20 @@ def test_the_listed_line_is_the_first_of_the_help(name: str) -> None:
 def test_every_command_has_help_and_an_example() -> None:
     for name, command in all_commands():
         assert command.help, name
-        assert (command.epilog or "").startswith(f"Example: orderkit {name}"), name
+        assert re.match(rf"Example: orderkit {name}|Examples:\\\norderkit {name}", command.epilog or ""), name
 
 
 @pytest.mark.parametrize("name", list(main.COMMANDS))
 def test_the_help_of_a_group_ends_with_an_example(cli: Cli, name: str) -> None:
-    assert f"Example: orderkit {name}" in cli(name, "--help").out
+    assert re.search(rf"Examples?:\s+orderkit {name}", cli(name, "--help").out)
+
+
+def test_examples_stand_one_below_the_other_to_be_copied(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in cli("dead-letters", "retry", "--help").out.splitlines()]
+    at = lines.index("Examples:")
+    assert lines[at + 1] == "orderkit dead-letters retry 1001"
+    assert lines[at + 2].startswith("orderkit dead-letters retry --all")
 
 
 def test_help_tells_no_type_of_a_flag_and_breaks_no_number(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

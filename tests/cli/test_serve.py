@@ -64,6 +64,7 @@ class TestOnSqlite:
         return "sqlite"
 
     def test_it_refuses_a_database_without_tables(self, processes: Processes, tmp_path: Path) -> None:
+        (tmp_path / "empty.db").touch()
         processes.env["ORDERKIT_DATABASE_URL"] = f"sqlite:///{tmp_path / 'empty.db'}"
         done = processes.run("serve", "--port", "0")
         assert (done.returncode, done.stdout) == (2, "")

@@ -142,7 +142,7 @@ def test_a_begin_that_fails_of_itself_is_no_wait_in_vain(settings: Settings) -> 
         connection.exec_driver_sql("SELECT 1")
         with pytest.raises(OperationalError, match="within a transaction"):
             database._writers.begin(connection, "BEGIN IMMEDIATE")
-    assert not database._writers._in_vain
+    assert not database._writers.in_vain
     database.dispose()
 
 
@@ -160,7 +160,7 @@ def test_all_who_wait_for_another_processs_lock_are_told_within_the_timeout(sett
     assert ask(database) < TIMEOUT_S / 2
     with database.transaction() as session:  # and then everybody waits as long as ever
         assert session.execute(text("PRAGMA busy_timeout")).scalar_one() == TIMEOUT_S * 1000
-    assert not database._writers._in_vain
+    assert not database._writers.in_vain
     database.dispose()
 
 

@@ -131,6 +131,27 @@ def test_recall_that_fails_is_made_again(shop: Shop) -> None:
     assert shop.fulfillment(queued.order_id).recall_at is None
 
 
+def test_a_carrier_that_takes_no_call_uses_up_no_attempt_however_long_it_is_away(shop: Shop) -> None:
+    queued = shop.queued()
+    away = [Failed("connection refused", unsent=True)] * (2 * shop.settings.carrier_attempts)
+    carrier = ScriptedCarrier(*away, Failed("status 500"), Booked("TR1"))
+    work = dispatch(shop, carrier, Breaker("carrier", failures=100))
+    waited = []
+    for turn in range(len(away)):
+        with clock.moved(AFTER_ANY_RETRY * turn):
+            asyncio.run(work.ship(queued.id))
+            put_off = shop.fulfillment(queued.order_id)
+            waited.append((put_off.run_at - clock.now()).total_seconds())
+        assert (put_off.status, put_off.attempts) == ("retrying", 0)
+    assert max(waited) <= shop.settings.retry_cap
+    for turn in (len(away), len(away) + 1):
+        with clock.moved(AFTER_ANY_RETRY * turn):
+            asyncio.run(work.ship(queued.id))
+
+    assert shop.outcomes(queued.id) == ["failed", "booked"]
+    assert shop.order(queued.order_id).status == "shipped"
+
+
 def test_open_breaker_postpones_without_a_call_or_an_attempt(shop: Shop) -> None:
     queued, stopped = shop.queued(), shop.queued()
     breaker = Breaker("carrier", failures=1, open_for=60)

@@ -130,13 +130,18 @@ def the_request_s_id_tells_the_whole_journey(run: Run) -> None:
 
 
 def the_order_s_id_tells_the_same_and_a_trace_all_that_is_in_it(run: Run) -> None:
-    assert run.logs(run.order_id) == run.logs("the-request")
+    whole = run.logs(run.order_id)
+    (placed,) = (line for line in whole if line["message"] == "POST /orders 201")
+    (refund,) = {line["refund_id"] for line in whole if "refund_id" in line}
+    (fulfillment,) = {line["fulfillment_id"] for line in whole if "fulfillment_id" in line}
+    for one in ("the-request", "the-refund", str(placed["order_number"]), placed["payment_id"], refund, fulfillment):
+        assert run.logs(one) == whole, one
     of_trace = run.logs(TRACE)
     assert {"the-request", "another-request"} <= {line.get("request_id") for line in of_trace}
     assert len({line["order_id"] for line in of_trace if "order_id" in line}) == 2
-    refund = run.logs(OTHER_TRACE)
-    assert {line["process"] for line in refund} == {"api", "worker", "simulator"}
-    assert "gateway refund: refunded" in {line["message"] for line in refund}
+    refunded = run.logs(OTHER_TRACE)
+    assert {line["process"] for line in refunded} == {"api", "worker", "simulator"}
+    assert "gateway refund: refunded" in {line["message"] for line in refunded}
 
 
 def each_line_says_what_it_is_about(run: Run) -> None:

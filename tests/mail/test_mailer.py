@@ -261,7 +261,7 @@ def test_a_server_elsewhere_without_tls_gets_neither_mail_nor_password(
 ) -> None:
     """OWASP ASVS 5.0, V12.3.1. Whoever sits in between may say that there is no TLS."""
     port = server(authenticator=inbox.authenticate, auth_require_tls=False)
-    with pytest.raises(NotSent, match="SMTPNotSupportedError"):
+    with pytest.raises(NotSent, match="cannot do what is asked"):
         open_mailer(through(settings, f"smtp://shop%40x:pw@localhost:{port}")).send(letter(settings))
     assert (inbox.taken, inbox.logins) == ([], [])
 
@@ -279,7 +279,7 @@ def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
     """OWASP ASVS 5.0, V12.3.2: certificates are checked."""
     port = server(**{"tls_context" if scheme == "smtp" else "ssl_context": certified})
     monkeypatch.delenv("SSL_CERT_FILE")
-    with pytest.raises(NotSent, match="SSLCertVerificationError"):
+    with pytest.raises(NotSent, match="certificate is not trusted"):
         open_mailer(through(settings, f"{scheme}://localhost:{port}")).send(letter(settings))
     assert inbox.taken == []
 
@@ -289,7 +289,7 @@ def test_no_error_tells_the_password_or_the_address(settings: Settings, server: 
     port = server(authenticator=inbox.authenticate, auth_require_tls=False)
     mailer = open_mailer(through(settings, f"smtp://ada:wrong-and-secret@127.0.0.1:{port}"))
     inbox.refuse["ada@example.com"] = "550 no ada@example.com here"
-    with pytest.raises(NotSent, match=r"^the mail server said no \(SMTPAuthenticationError 535\)$") as failed:
+    with pytest.raises(NotSent, match=r"^the mail server said no \(535, user or password is wrong\)$") as failed:
         mailer.send(letter(settings))
     assert not failed.value.for_good
     assert failed.value.__cause__ is None
@@ -311,7 +311,7 @@ def test_an_address_is_refused_for_good_or_for_now(
 
 
 def test_a_server_that_is_not_there_is_a_failure_for_now(settings: Settings) -> None:
-    with pytest.raises(NotSent, match="ConnectionRefusedError") as failed:
+    with pytest.raises(NotSent, match="connection refused") as failed:
         open_mailer(through(settings, f"smtp://127.0.0.1:{free_port()}")).send(letter(settings))
     assert not failed.value.for_good
 

@@ -250,3 +250,43 @@ def test_panels_have_an_id_each_and_a_place_of_their_own() -> None:
         assert max(x for x, _ in cells) < 24
         taken |= cells
         assert panel["type"] == "row" or panel["targets"], panel["title"]
+
+
+THRESHOLDS = {
+    "Oldest that waits": ["OrderkitOutboxOld", "OrderkitPaymentsUnsettled"],
+    "Reports behind": ["OrderkitRollupsBehind"],
+    "Slowest one in twenty, by route": ["OrderkitSlowRequests"],
+    "Turned away, timed out": ["OrderkitShedding"],
+    "Order, from request to answer": ["OrderkitSlowOrders"],
+    "Overdue": ["OrderkitQueueDeep"],
+    "What is due": ["OrderkitQueueDeep"],
+    "Logins a minute": ["OrderkitLoginFailures"],
+}
+"""The panels with a line, and the alerts that the last of their steps is taken from."""
+
+
+@pytest.mark.parametrize(("title", "alerts"), THRESHOLDS.items())
+def test_lines_of_the_dashboard_are_where_the_alerts_are(title: str, alerts: list[str]) -> None:
+    (panel,) = (one for one in dashboard()["panels"] if one["title"] == title)
+    steps = [one["value"] for one in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+    expressions = [rule["expr"] for rule in rules() if rule["alert"] in alerts]
+    assert steps[0] is None
+    assert any(re.search(rf"> {steps[-1]:g}(?![\d.])", one) for one in expressions), (steps, expressions)
+
+
+def test_every_number_that_stands_alone_says_by_its_colour_whether_it_is_well() -> None:
+    alone = [one for one in dashboard()["panels"] if one["type"] == "stat" and one["title"] != "Versions"]
+    assert len(alone) == 3
+    for panel in alone:
+        assert len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1, panel["title"]
+
+
+def test_whom_alerts_go_to_exists_and_what_is_kept_quiet_is_an_alert() -> None:
+    found = YAML(typ="safe").load(DEPLOY / "prometheus" / "alertmanager.yml")
+    receivers = {one["name"] for one in found["receivers"]}
+    routes = [found["route"], *found["route"]["routes"]]
+    assert {one["receiver"] for one in routes} == receivers
+    severities = {severity for one in routes for severity in re.findall(r'severity="(\w+)"', str(one.get("matchers")))}
+    assert severities == {rule["labels"]["severity"] for rule in rules()}
+    named = set(re.findall(r"Orderkit\w+", str(found["inhibit_rules"])))
+    assert named <= {rule["alert"] for rule in rules()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +17,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from orderkit import clock
 from orderkit.api import problems
 from orderkit.breaker import Breaker
 from orderkit.db import Database
@@ -138,18 +141,28 @@ def test_orders_are_counted_by_what_they_were_told_and_keys_that_came_again_by_t
     assert [count("orderkit_problems_total", code=one) for one in ("out_of_stock", "payment_declined")] == [1, 1]
 
 
-def test_an_opened_breaker_is_open_until_its_provider_answers(count: Count) -> None:
-    name, opened = "orderkit_breaker_open", "orderkit_breaker_opened_total"
-    assert count(opened, breaker="carrier") == 0
-    breaker = Breaker("carrier", failures=2, open_for=0.0)
-    for wanted in (0, 1, 1):
+def test_a_breaker_is_open_while_it_holds_calls_back_and_that_ends_with_time(count: Count) -> None:
+    at = 100.0
+
+    def told() -> str:
+        (line,) = re.findall(r'(?m)^orderkit_breaker_open{breaker="tried"} (.+)$', metrics.exposition("api").decode())
+        return str(line)
+
+    breaker = Breaker("tried", failures=2, open_for=30.0, monotonic=lambda: at)
+    assert count("orderkit_breaker_opened_total", breaker="tried") == 0
+    seen = []
+    for _ in range(2):
+        seen.append(told())
         breaker.failed()
-        assert REGISTRY.get_sample_value(name, {"breaker": "carrier"}) == wanted
-    assert breaker.acquire() == 0.0  # half open is not closed yet
-    assert REGISTRY.get_sample_value(name, {"breaker": "carrier"}) == 1
-    breaker.succeeded()
-    assert REGISTRY.get_sample_value(name, {"breaker": "carrier"}) == 0
-    assert count(opened, breaker="carrier") == 1
+    assert [*seen, told()] == ["0.0", "0.0", "1.0"]
+    with clock.moved(timedelta(seconds=31)):
+        assert told() == "0.0", "its pause is over, and nobody has asked since"
+        at += 31.0
+        assert breaker.acquire() == 0.0
+        assert told() == "1.0", "one tries, and the others are held back"
+        breaker.succeeded()
+        assert told() == "0.0"
+    assert count("orderkit_breaker_opened_total", breaker="tried") == 1
 
 
 def test_a_call_that_is_not_the_first_is_a_retry(count: Count) -> None:
@@ -189,7 +202,7 @@ SHARED = """
 import sys
 from orderkit.observability import metrics
 metrics.pool_in_use.labels("main").set(3)
-metrics.breaker_open.labels("gateway").set(int(sys.argv[1]))
+metrics.breaker_open.labels("gateway").set(float(sys.argv[1]))
 metrics.orders.labels("paid").inc()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -201,13 +214,13 @@ def test_gauges_of_several_processes_become_one_number_and_those_of_the_dead_are
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", SHARED, is_open],
+            [sys.executable, "-c", SHARED, open_until],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for is_open in ("1", "0")
+        for open_until in ("9e9", "0")
     ]
     try:
         for one in both:

@@ -66,8 +66,30 @@ def test_what_is_wrong_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None
         "ORDERKIT_DATABASE_URL names oracle",
         "only sqlite and postgresql are supported",
         "ORDERKIT_REDIS_URL is not a URL that begins with redis:// or rediss:// or unix://",
-        "ORDERKIT_LOG_LEVEL Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+        "ORDERKIT_LOG_LEVEL has to be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("db_pool_size", "many", "has to be a whole number"),
+        ("db_pool_size", "1.5", "has to be a whole number"),
+        ("db_timeout", "soon", "has to be a number"),
+        ("db_timeout", "0", "has to be more than 0"),
+        ("breaker_failures", "0", "has to be 1 or more"),
+        ("worker_metrics_port", "70000", "has to be 65535 or less"),
+        ("worker_metrics_port", "none", "has to be a whole number"),
+        ("gateway", "paypal", "has to be 'builtin' or 'simulator'"),
+        ("allow_test_providers", "perhaps", "has to be 1 or 0, which mean yes and no"),
+        ("mail_from", "x", "has to have 3 or more characters"),
+    ],
+)
+def test_what_a_setting_has_to_be_is_said_without_the_words_of_a_library_and_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    configure(monkeypatch, **{name: value})
+    assert problems() == [f"ORDERKIT_{name.upper()} {told}"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +117,7 @@ def test_a_line_of_the_env_file_that_sets_nothing_is_a_problem_told_once(caplog:
     assert problems() == [
         ".env line 2 is not NAME=value",
         ".env line 5 is not NAME=value",
-        "ORDERKIT_DB_TIMEOUT Input should be a valid number, unable to parse string as a number",
+        "ORDERKIT_DB_TIMEOUT has to be a number",
     ]
     assert caplog.messages == []
 
@@ -103,7 +125,7 @@ def test_a_line_of_the_env_file_that_sets_nothing_is_a_problem_told_once(caplog:
 def test_an_env_file_that_is_not_utf_8_is_a_problem_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_bytes("ORDERKIT_HOME=Café\n".encode("latin-1"))
     configure(monkeypatch, env="test")
-    assert problems() == [".env is not UTF-8", "ORDERKIT_ENV Input should be 'development' or 'production'"]
+    assert problems() == [".env is not UTF-8", "ORDERKIT_ENV has to be 'development' or 'production'"]
 
 
 def test_the_environment_wins_over_the_env_file_and_arguments_over_both(monkeypatch: pytest.MonkeyPatch) -> None:

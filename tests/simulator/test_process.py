@@ -219,6 +219,11 @@ def test_a_port_that_is_taken_and_a_store_that_cannot_be_are_told_in_one_line(tm
             create_simulator(path, Settings())
 
 
+def test_a_folder_that_it_makes_is_its_owner_s_alone(tmp_path: Path) -> None:
+    create_simulator(tmp_path / "home" / "simulator.db", Settings())
+    assert (tmp_path / "home").stat().st_mode & 0o077 == 0, "the worker and the API keep secrets there"
+
+
 def test_an_app_that_does_not_start_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("no")

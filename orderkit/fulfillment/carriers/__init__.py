@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -28,11 +28,14 @@ class Rejected:
 class Failed:
     """A 5xx, a timeout, a lost connection: it may have been done, and asking again under the same key is safe.
 
-    `answered`: the carrier spoke, but gave no verdict: it is up, and its circuit breaker need not open.
+    `answered`: the carrier spoke, but gave no verdict: it is up, and its circuit breaker need not open. `unsent`: it was not
+    even asked, for there was no connection. `failure` is the class of the error, for the log.
     """
 
     reason: str
     answered: bool = False
+    unsent: bool = False
+    failure: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

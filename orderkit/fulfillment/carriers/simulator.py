@@ -51,10 +51,10 @@ class SimulatorCarrier:
 
 
 def _failed(answer: Answer | NoAnswer) -> Failed:
-    return Failed(_reason(answer), answered=isinstance(answer, Answer) and 400 <= answer.status < 500)
-
-
-def _reason(answer: Answer | NoAnswer) -> str:
     if isinstance(answer, NoAnswer):
-        return answer.reason
+        return Failed(answer.reason, unsent=answer.unsent, failure=answer.failure)
+    return Failed(_reason(answer), answered=400 <= answer.status < 500)
+
+
+def _reason(answer: Answer) -> str:
     return answer.text("code") or f"status {answer.status}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -32,11 +32,13 @@ class Unknown:
 
     `retryable`: worth repeating at once (a 5xx, a connection that was refused or cut); a timeout is not, it has used
     the time up. `answered`: the provider spoke, but gave no verdict: it is up, and its circuit breaker need not open.
+    `failure` is the class of the error, for the log.
     """
 
     reason: str
     retryable: bool = False
     answered: bool = False
+    failure: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

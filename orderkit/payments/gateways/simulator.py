@@ -66,7 +66,7 @@ def _charge_verdict(answer: Answer | NoAnswer) -> Captured | Declined | None:
 
 def _no_verdict(answer: Answer | NoAnswer) -> Unknown:
     if isinstance(answer, NoAnswer):
-        return Unknown(answer.reason, retryable=not answer.timed_out)
+        return Unknown(answer.reason, retryable=not answer.timed_out, failure=answer.failure)
     code = answer.text("code")
     reason = f"status {answer.status}" + (f": {code}" if code else "")
     if answer.status >= 500:
