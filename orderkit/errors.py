@@ -129,6 +129,24 @@ class BodyTooLarge(OrderkitError):
     code = "body_too_large"
 
 
+class RequestMalformed(OrderkitError):
+    """What came is not HTTP. Of a body in chunks that shows when its request is under way already."""
+
+    code = "request_malformed"
+
+
+class RequestLate(OrderkitError):
+    """A head or a body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class HeadTooLarge(OrderkitError):
+    """A head is too large, or what comes with the chunks of a body and is none of it."""
+
+    code = "head_too_large"
+
+
 class WrongMediaType(OrderkitError):
     code = "unsupported_media_type"
 

@@ -12,7 +12,7 @@ import resource
 from asyncio.events import TimerHandle
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import httptools
 from loguru import logger
@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from orderkit.api import edge, problems
+from orderkit.errors import HeadTooLarge, OrderkitError, RequestLate, RequestMalformed
 from orderkit.observability import context, logs, metrics
 
 IN_FLIGHT = 256
@@ -33,6 +34,8 @@ REST_WITHIN_S = 2.0
 REST_BYTES = 4 * 1024 * 1024
 READ_WITHIN_S = 10.0
 RETRY_AFTER_S = 1
+
+CLOSED = {"Connection": "close"}
 
 EXEMPT = tuple(path.encode() for path in problems.WATCHED)
 """Never turned away."""
@@ -170,10 +173,38 @@ class _Answered:
     """Stands where uvicorn expects the cycle of a request that was answered without one."""
 
     response_complete = True
+    keep_alive = True
     message_event = asyncio.Event()
 
 
 _ANSWERED = _Answered()
+
+
+class _Broken(asyncio.Event):
+    """Stands where a request waits for more of its body once no more can come: whoever reads on is told why."""
+
+    def __init__(self, error: OrderkitError) -> None:
+        super().__init__()
+        self._error = error
+
+    async def wait(self) -> NoReturn:
+        raise self._error
+
+    def clear(self) -> None:  # called by whoever waits already, and has been woken
+        raise self._error
+
+
+class _Out:
+    """The transport as a request under way knows it. Closed while its client still sends, it would take the answer from them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self._connection = connection
+
+    def close(self) -> None:
+        if not self._connection.lingers():
+            self._connection.transport.close()
 
 
 class Connection(HttpToolsProtocol):
@@ -202,12 +233,14 @@ class Connection(HttpToolsProtocol):
         """Whether one too many came in the pipeline, which hears so when those before it have their answers."""
         self._rest_bytes = 0
         self.url = b""
-        self._fault = ("request_malformed", "this is not HTTP")
+        self._out: _Out
+        self._fault: OrderkitError = RequestMalformed("this is not HTTP", headers=CLOSED)
 
     # ── what the transport says ──────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._out = _Out(self)
         self._door.waiting[self] = None
         if len(self.connections) > self._limits.connections:
             self._door.shed("connections", len(self.tasks))
@@ -244,13 +277,13 @@ class Connection(HttpToolsProtocol):
             # Nothing here can be upgraded. The request is answered as if it had not asked; what follows is not HTTP.
             self._hear_no_more()
         except httptools.HttpParserError:
-            self._refuse(*self._fault)
+            self._refuse(self._fault)
         else:
             self._watch()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Whether to keep the connection: whoever has said all they will say still wants to hear the answer."""
-        if (self._stage is _Stage.BETWEEN or self._overfull) and self._is_under_way():
+        if (self._stage is _Stage.BETWEEN or self._refused) and self._is_under_way():
             self.cycle.keep_alive = False
             return True
         return None
@@ -308,6 +341,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        cycle.transport = self._out  # type: ignore[assignment]  # it writes and closes, no more
         super()._start_asgi_task(cycle, app)
 
     # ── what the application says ────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +359,8 @@ class Connection(HttpToolsProtocol):
         elif self._overfull and not self._is_under_way():
             self._door.shed("in_flight", len(self.tasks))
             self._answer_unavailable(keep=False)
+        elif self.lingers():
+            self._linger()
         elif self._stage is _Stage.BODY and not self._is_under_way():
             self._expect_rest()
         elif not self._is_under_way():
@@ -361,10 +397,11 @@ class Connection(HttpToolsProtocol):
         """Refuses a head, or trailers, too large; within the parser, by raising what it passes on as its own error."""
         if size <= self._limits.head_bytes:
             return
-        self._fault = ("head_too_large", f"request line and headers have at most {self._limits.head_bytes} bytes")
+        most = self._limits.head_bytes
+        self._fault = HeadTooLarge(f"request line and headers have at most {most} bytes", headers=CLOSED)
         if raised:
-            raise ValueError(self._fault[0])
-        self._refuse(*self._fault)
+            raise self._fault
+        self._refuse(self._fault)
 
     def _be_idle(self) -> None:
         """All is answered, and all was read."""
@@ -387,7 +424,9 @@ class Connection(HttpToolsProtocol):
             self._hear_no_more()
         elif self._stage is _Stage.HEAD:
             metrics.timed_out.labels("head").inc()
-            self._refuse("request_timeout", f"the head did not arrive within {self._limits.head_within_s:g} s")
+            self._refuse(
+                RequestLate(f"the head did not arrive within {self._limits.head_within_s:g} s", headers=CLOSED)
+            )
         else:
             self.end()
 
@@ -425,28 +464,28 @@ class Connection(HttpToolsProtocol):
         if not keep:
             self._linger()
 
-    def _refuse(self, code: str, detail: str) -> None:
+    def _refuse(self, error: OrderkitError) -> None:
         """Answers what is no request, and hears no more of this connection."""
         self._unset_head_timer()
         if not self._is_under_way():
-            known = self._write(code, detail, keep=False)
+            known = self._write(error.code, error.detail, keep=False)
             self._linger()
-            known.run(self._record, code)
+            known.run(self._record, error.code)
         elif self._stage is not _Stage.BODY or self.cycle is not self._running:
             if self._stage is _Stage.BODY:
                 self.pipeline.popleft()
                 self.cycle = self.pipeline[0][0] if self.pipeline else self._running  # type: ignore[assignment]
             self._hear_no_more()  # the requests before it still get their answers
-        else:  # the body of the one that is under way is broken
-            started = self.cycle.response_started
+        elif self.cycle.response_started:
             self.cycle.disconnected = True
-            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
-            if started:
-                self.transport.abort()
-                return
-            self._write(code, detail, keep=False)
-            self._linger()
+            self.transport.abort()
+        else:  # the body of the one that is under way is broken: it is answered like any other, under its own id
+            self._door.receiving.discard(self)
+            self.cycle.waiting_for_100_continue = False
+            waiting, self.cycle.message_event = self.cycle.message_event, _Broken(error)
+            waiting.set()
+            self._hear_no_more()
 
     def _hear_no_more(self) -> None:
         """Answers what has come, closes then, and throws away what else comes."""
@@ -455,6 +494,10 @@ class Connection(HttpToolsProtocol):
             self._linger()
         elif not self._overfull:
             self.cycle.keep_alive = False
+
+    def lingers(self) -> bool:
+        """Whether the answer to the last request is complete and ends the connection while its body still comes."""
+        return self._stage is _Stage.BODY and self.cycle.response_complete and not self.cycle.keep_alive
 
     def _linger(self) -> None:
         """Half closes, and closes when the client has: closed at once, what it still sends would take the answer from it."""

@@ -232,16 +232,13 @@ UNCOUNTED = (*WATCHED, "/problems/")
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 OF_THE_EDGE = {
-    400: "request_malformed",
     405: "method_not_allowed",
-    408: "request_timeout",
-    431: "head_too_large",
     500: "internal_error",
 }
-"""Codes that no domain raises, because they are about HTTP itself."""
+"""Codes of what is no error of orderkit's own, but of its framework or of nobody knows what."""
 
 _BY_STATUS = OF_THE_EDGE | {
-    400: "body_malformed",  # what a route calls malformed is a body
+    400: "body_malformed",
     401: "unauthenticated",
     403: "forbidden",
     404: "not_found",
