@@ -135,6 +135,24 @@ class RequestMalformed(OrderkitError):
     code = "request_malformed"
 
 
+class ExpectationUnknown(OrderkitError):
+    """The head expects something else than to be told whether its body is wanted."""
+
+    code = "expectation_failed"
+
+
+class CodingUnknown(OrderkitError):
+    """The body is encoded for its transfer in another way than in chunks."""
+
+    code = "transfer_coding_unknown"
+
+
+class VersionUnknown(OrderkitError):
+    """The request is of another version of HTTP than 1.1 and 1.0."""
+
+    code = "http_version_unknown"
+
+
 class RequestLate(OrderkitError):
     """A head or a body did not arrive in time."""
 

@@ -21,7 +21,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from orderkit.api import edge, problems
-from orderkit.errors import HeadTooLarge, OrderkitError, RequestLate, RequestMalformed
+from orderkit.errors import (
+    CodingUnknown,
+    ExpectationUnknown,
+    HeadTooLarge,
+    OrderkitError,
+    RequestLate,
+    RequestMalformed,
+    VersionUnknown,
+)
 from orderkit.observability import context, logs, metrics
 
 IN_FLIGHT = 256
@@ -36,6 +44,10 @@ READ_WITHIN_S = 10.0
 RETRY_AFTER_S = 1
 
 CLOSED = {"Connection": "close"}
+
+LOOKED_AT = frozenset((b"host", b"expect", b"transfer-encoding"))
+"""Headers that say where a request ends or whom it is for, which is not guessed (RFC 9112, sections 3.2 and 6.1)."""
+IN_HOST = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
 
 EXEMPT = tuple(path.encode() for path in problems.WATCHED)
 """Never turned away."""
@@ -234,7 +246,9 @@ class Connection(HttpToolsProtocol):
         self._rest_bytes = 0
         self.url = b""
         self._out: _Out
-        self._fault: OrderkitError = RequestMalformed("this is not HTTP", headers=CLOSED)
+        self._fault: OrderkitError | None = None
+        self._has_host = False
+        self._is_chunked = False
 
     # ── what the transport says ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -277,7 +291,7 @@ class Connection(HttpToolsProtocol):
             # Nothing here can be upgraded. The request is answered as if it had not asked; what follows is not HTTP.
             self._hear_no_more()
         except httptools.HttpParserError:
-            self._refuse(self._fault)
+            self._refuse(self._fault or RequestMalformed("this is not HTTP", headers=CLOSED))
         else:
             self._watch()
 
@@ -301,6 +315,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._stage = _Stage.HEAD
+        self._has_host = self._is_chunked = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -310,6 +325,10 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > self._limits.head_bytes:  # of which a body may be a part
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             self._require_head_of(size)
+        if not self._has_host or self.parser.get_http_version() != "1.1":
+            self._look_at_version(self.parser.get_http_version())
+        if self._fault is not None:
+            raise self._fault
         if len(self.pipeline) >= PIPELINED:  # paused reading is no bound: thousands of requests fit into one part
             self._overfull = True
             raise ValueError("too many in the pipeline")
@@ -325,8 +344,38 @@ class Connection(HttpToolsProtocol):
         self._stage = _Stage.BODY
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._stage is not _Stage.BODY:  # uvicorn would put trailers among the headers of a request under way
-            super().on_header(name, value)
+        if self._stage is _Stage.BODY:  # uvicorn would put trailers among the headers of a request under way
+            return
+        name = name.lower()
+        if name in LOOKED_AT:
+            self._look_at(name, value)
+        self.headers.append((name, value))
+
+    def _look_at(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            if self._has_host or value.translate(None, IN_HOST):
+                self._fault = RequestMalformed("a request names one Host", headers=CLOSED)
+            self._has_host = True
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+            if not self.expect_100_continue:
+                self._fault = ExpectationUnknown("nothing can be expected but 100-continue", headers=CLOSED)
+        else:
+            if self._is_chunked or value.strip().lower() != b"chunked":
+                told = "a body comes with its length, or is chunked and nothing else"
+                self._fault = CodingUnknown(told, headers=CLOSED)
+            self._is_chunked = True
+
+    def _look_at_version(self, version: str) -> None:
+        """Of a head that names no host, or is not of HTTP/1.1."""
+        if version == "1.0":
+            self.expect_100_continue = False  # there is no 100 in it (RFC 9110, section 10.1.1)
+            if self._is_chunked:
+                self._fault = RequestMalformed("HTTP/1.0 knows no chunks", headers=CLOSED)
+        elif version != "1.1":
+            self._fault = VersionUnknown("this speaks HTTP/1.1 and HTTP/1.0", headers=CLOSED)
+        elif not self._has_host:
+            self._fault = RequestMalformed("a request names one Host", headers=CLOSED)
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0  # if the next head begins in this part, it is counted from the next part on
@@ -468,7 +517,8 @@ class Connection(HttpToolsProtocol):
         """Answers what is no request, and hears no more of this connection."""
         self._unset_head_timer()
         if not self._is_under_way():
-            known = self._write(error.code, error.detail, keep=False)
+            bodiless = bool(self.url) and self.parser.get_method() == b"HEAD"
+            known = self._write(error.code, error.detail, keep=False, body=not bodiless)
             self._linger()
             known.run(self._record, error.code)
         elif self._stage is not _Stage.BODY or self.cycle is not self._running:

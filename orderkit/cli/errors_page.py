@@ -67,6 +67,11 @@ EXAMPLES: tuple[OrderkitError, ...] = (
     errors.PriceChanged("the total is 4198, not 3998", facts={"total": 4198, "currency": "GBP"}),
     errors.PreconditionFailed('the order is of version "4", which is not what If-Match says', headers={"ETag": '"4"'}),
     errors.RequestMalformed("this is not HTTP", headers={"Connection": "close"}),
+    errors.ExpectationUnknown("nothing can be expected but 100-continue", headers={"Connection": "close"}),
+    errors.CodingUnknown(
+        "a body comes with its length, or is chunked and nothing else", headers={"Connection": "close"}
+    ),
+    errors.VersionUnknown("this speaks HTTP/1.1 and HTTP/1.0", headers={"Connection": "close"}),
     errors.RequestLate("the body did not arrive within 10 s", headers={"Connection": "close"}),
     errors.HeadTooLarge("request line and headers have at most 32768 bytes", headers={"Connection": "close"}),
     errors.BodyTooLarge("a body has at most 65536 bytes", headers={"Connection": "close"}),

@@ -332,12 +332,76 @@ def test_a_chunked_body_in_small_parts_may_be_larger_than_a_head(server: Running
         b"POST /read HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /at-once HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHost: x, y/z@a\r\n\r\n",
+        b"POST /read HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_told_so_as_a_problem_document(server: Running, sent: bytes) -> None:
     with server.connect() as connection, taking(0, 2):
         connection.sendall(sent)
         assert problem(all_of(connection))["code"] == "request_malformed"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /at-once HTTP/2.0\r\nHost: x\r\n", 505, "http_version_unknown"),
+        (b"GET /at-once HTTP/0.9\r\n", 505, "http_version_unknown"),
+        (b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n", 501, "transfer_coding_unknown"),
+        (b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n", 501, "transfer_coding_unknown"),
+        (
+            b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+            501,
+            "transfer_coding_unknown",
+        ),
+        (b"POST /read HTTP/1.1\r\nHost: x\r\nExpect: the best\r\nContent-Length: 2\r\n", 417, "expectation_failed"),
+    ],
+)
+def test_what_is_not_spoken_here_is_told_so(server: Running, sent: bytes, status: int, code: str) -> None:
+    """RFC 9112, sections 2.3 and 6.1; RFC 9110, section 10.1.1: a body whose end is not sure is nobody's next request."""
+    with server.connect() as connection, taking(0, 2):
+        connection.sendall(sent + b"X-Request-ID: mine\r\n\r\n" + GET % (b"/smuggled", b""))
+        told = problem(all_of(connection))
+    assert (told["status"], told["code"], told["request_id"]) == (status, code, "mine")
+    assert server.app.asked == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /at-once HTTP/1.0\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nhost:\r\nConnection: close\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHOST: [::1]:8000\r\nConnection: close\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHost: under_score.example:80\r\nConnection: close\r\n\r\n",
+        b"POST /read HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+        b"POST /at-once HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED \r\nConnection: close\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_may_be_left_out_or_written_otherwise_is_taken(server: Running, sent: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(sent)
+        received = all_of(connection)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_head_request_that_is_refused_gets_no_body(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"HEAD /at-once HTTP/1.1\r\n\r\n")
+        received = all_of(connection)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.endswith(b"\r\n\r\n")
+
+
+def test_each_request_of_a_connection_names_its_own_host(server: Running) -> None:
+    with server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(GET % (b"/at-once", b""))
+            assert answer(connection).startswith(b"HTTP/1.1 200 OK")
+        connection.sendall(b"GET /at-once HTTP/1.1\r\n\r\n")
+        assert b"HTTP/1.1 400 " in all_of(connection)
 
 
 def test_the_callers_id_comes_back_with_what_is_refused(server: Running) -> None:
