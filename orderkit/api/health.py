@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from orderkit import migrating
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, Runtime, anyone
-from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unauthenticated, Unavailable
 from orderkit.observability import metrics
 from orderkit.system.numbers import Numbers
+from orderkit.system.queue_store import require_store
 
 READY_WITHIN_S = 2.0
 FAILING = 5

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from orderkit.doctor.findings import Finding, fine, warning, wrong
-from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unavailable
 from orderkit.mail import NotSent, open_mailer
 from orderkit.settings import Settings
+from orderkit.system.queue_store import require_store
 
 WITHIN_S = 3.0
 MOST_BYTES = 10_000

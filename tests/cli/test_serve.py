@@ -180,7 +180,8 @@ class TestOnSqlite:
             shed = re.search(
                 r'orderkit_requests_shed_total\{reason="connections"\} (\d+)', get(f"{address}/metrics")[1]
             )
-            assert shed and int(shed[1]) >= 4
+            assert shed is not None
+            assert int(shed[1]) >= 4
         process.wait_for("too much is asked at once (connections)")
         assert process.terminate() == 0
         assert "Traceback" not in process.output
