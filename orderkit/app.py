@@ -23,10 +23,10 @@ from orderkit.analytics.source import Source
 from orderkit.api import (
     access,
     accounts,
+    answer_headers,
     api_keys,
     audit_log,
     dead_letters,
-    headers,
     health,
     links,
     order_changes,
@@ -90,7 +90,7 @@ class _Api(FastAPI):
             document = super().openapi()
             problems.describe(document)
             access.describe(self, document)
-            headers.describe(document)
+            answer_headers.describe(document)
         return super().openapi()
 
 

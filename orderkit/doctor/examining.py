@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 
 from orderkit import __version__
-from orderkit.doctor import database, machine, outside, production
+from orderkit.doctor import database, machine, production, services
 from orderkit.doctor.findings import Finding, fine, unknown, warning, wrong
 from orderkit.settings import ENV_FILE, Judged, Settings, judge_settings
 
@@ -18,10 +18,10 @@ CHECKS: tuple[tuple[tuple[str, ...], tuple[str, ...], Check], ...] = (
     (("secret",), ("home", "secret_key"), machine.secret),
     (("open files",), (), lambda _settings: machine.open_files()),
     (("database", *database.AFTER), ("database_url", "home"), database.check),
-    (("queue",), ("redis_url", "home"), outside.queue),
-    (("gateway", "carrier"), ("gateway", "carrier", "simulator_url"), outside.providers),
-    (("mail",), ("mail_url", "mail_from"), outside.mail),
-    (("public URL",), ("public_url",), outside.public_url),
+    (("queue",), ("redis_url", "home"), services.queue),
+    (("gateway", "carrier"), ("gateway", "carrier", "simulator_url"), services.providers),
+    (("mail",), ("mail_url", "mail_from"), services.mail),
+    (("public URL",), ("public_url",), services.public_url),
 )
 """What is checked, the settings that it depends on, and how."""
 

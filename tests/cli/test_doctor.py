@@ -293,7 +293,7 @@ def answering() -> Iterator[str]:
 
 
 def test_what_hangs_is_not_waited_for(doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderkit.doctor.outside.WITHIN_S", 0.1)
+    monkeypatch.setattr("orderkit.doctor.services.WITHIN_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"127.0.0.1:{silent.getsockname()[1]}"
         status, found = doctor(redis_url=f"redis://{place}", gateway="simulator", simulator_url=f"http://{place}")

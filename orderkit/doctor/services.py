@@ -1,4 +1,4 @@
-"""What orderkit talks to: the store of the task queue, providers, the mail server, and its own public address."""
+"""The services that orderkit talks to: the store of the task queue, providers, the mail server; and its own public address."""
 
 from __future__ import annotations
 
