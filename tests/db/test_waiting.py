@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orderkit import db
+from orderkit import db, silence
 from orderkit.db import UNREACHABLE, Database, is_away
 from orderkit.settings import Settings
 from orderkit.system import reader
@@ -34,7 +34,7 @@ def through(postgresql_url: str) -> Iterator[tuple[Between, str]]:
 @pytest.fixture
 def far(through: tuple[Between, str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A database whose server can fall silent."""
-    monkeypatch.setattr(db, "KNOCKING_S", 0.2)
+    monkeypatch.setattr(silence, "KNOCKING_S", 0.2)
     database = Database(settings.model_copy(update={"database_url": through[1], "db_timeout": TIMEOUT_S}))
     yield database
     database.dispose()
@@ -80,7 +80,7 @@ def test_the_state_of_the_system_is_looked_at_again_as_soon_as_a_silent_server_s
     through: tuple[Between, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reading that hangs ends, because its connection is given up; else there would never be another."""
-    monkeypatch.setattr(db, "KNOCKING_S", 0.1)
+    monkeypatch.setattr(silence, "KNOCKING_S", 0.1)
     monkeypatch.setattr(reader, "WITHIN_S", 1.0)
     monkeypatch.setattr(reader, "EVERY_S", 0.0)
     server, url = through
