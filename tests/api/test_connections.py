@@ -340,6 +340,7 @@ def test_a_chunked_body_in_small_parts_may_be_larger_than_a_head(server: Running
     ],
 )
 def test_what_is_not_http_is_told_so_as_a_problem_document(server: Running, sent: bytes) -> None:
+    """OWASP ASVS V4.2.1; RFC 9112, sections 2.2 and 3.2"""
     with server.connect() as connection, taking(0, 2):
         connection.sendall(sent)
         assert problem(all_of(connection))["code"] == "request_malformed"
@@ -361,7 +362,7 @@ def test_what_is_not_http_is_told_so_as_a_problem_document(server: Running, sent
     ],
 )
 def test_what_is_not_spoken_here_is_told_so(server: Running, sent: bytes, status: int, code: str) -> None:
-    """RFC 9112, sections 2.3 and 6.1; RFC 9110, section 10.1.1: a body whose end is not sure is nobody's next request."""
+    """OWASP ASVS V4.2.1; RFC 9112, 2.3 and 6.1; RFC 9110, 10.1.1: behind a body whose end is not sure is no request."""
     with server.connect() as connection, taking(0, 2):
         connection.sendall(sent + b"X-Request-ID: mine\r\n\r\n" + GET % (b"/smuggled", b""))
         told = problem(all_of(connection))
@@ -708,7 +709,7 @@ def the_one(received: bytes, log: io.StringIO) -> str:
 def test_a_chunk_that_is_none_is_one_400_under_the_id_of_its_request(
     whole: Running, log: io.StringIO, more: bytes, waits: bool, ends: bool
 ) -> None:
-    """RFC 9112, section 7.1: whether the route waits for the body already, and whether the client has ended its side."""
+    """OWASP ASVS V4.2.1; RFC 9112, section 7.1: whether or not the route waits for it already, and the client has ended its side."""
     counted = metrics.http_requests.labels("POST", "/register", 400)
     refused = metrics.problems.labels("request_malformed")
     before = counted._value.get(), refused._value.get()
