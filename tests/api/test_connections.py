@@ -709,7 +709,7 @@ def the_one(received: bytes, log: io.StringIO) -> str:
 def test_a_chunk_that_is_none_is_one_400_under_the_id_of_its_request(
     whole: Running, log: io.StringIO, more: bytes, waits: bool, ends: bool
 ) -> None:
-    """OWASP ASVS V4.2.1; RFC 9112, section 7.1: whether or not the route waits for it already, and the client has ended its side."""
+    """OWASP ASVS V4.2.1; RFC 9112, section 7.1: whether or not the route waits for it, and the client has ended its side."""
     counted = metrics.http_requests.labels("POST", "/register", 400)
     refused = metrics.problems.labels("request_malformed")
     before = counted._value.get(), refused._value.get()
