@@ -16,17 +16,17 @@ from fastapi.staticfiles import StaticFiles
 from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse
 
 from orderkit import __version__, http_client
 from orderkit.analytics.source import Source
 from orderkit.api import (
     access,
     accounts,
+    answer_headers,
     api_keys,
     audit_log,
     dead_letters,
-    headers,
     health,
     links,
     order_changes,
@@ -90,7 +90,7 @@ class _Api(FastAPI):
             document = super().openapi()
             problems.describe(document)
             access.describe(self, document)
-            headers.describe(document)
+            answer_headers.describe(document)
         return super().openapi()
 
 
@@ -101,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan,
+        openapi_url=None,  # FastAPI's own is no route of it, so that requests for it had no label but `none`
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -163,6 +164,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _serve_docs(app: FastAPI) -> None:
     """Swagger UI and ReDoc from files of the installation: they work where there is no internet."""
     app.mount("/static/docs", StaticFiles(directory=_STATIC), name="docs-static")
+
+    @app.get("/openapi.json", include_in_schema=False)
+    @anyone
+    async def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
     @anyone

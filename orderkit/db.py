@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import sqlite3
-import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -46,17 +43,16 @@ from sqlmodel import Session, SQLModel
 
 from orderkit import slow_queries
 from orderkit.errors import ConfigurationError
-from orderkit.observability import metrics, pools
+from orderkit.observability import pools
 from orderkit.settings import Settings
+from orderkit.silence import Heard
+from orderkit.sqlite_turns import NoTurn, Writers, is_file_away
 
 TRUSTED_S = 1.0
 """A connection that was used within so many seconds is not asked first whether it lives."""
 
 PONG_S = 1.0
 """A server that was asked whether it is there, and only that, has answered by then."""
-KNOCKING_S = 2.0
-
-_WILL_YOU_TLS = struct.pack("!ii", 8, 80877103)
 
 PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 """A plan that was kept from when the tables were empty stays bad until they are analyzed."""
@@ -71,10 +67,6 @@ PLANNED_ONCE = {
 SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
-class NoTurn(PoolTimeout):
-    """Others in this process wrote to SQLite, or waited for its lock, for as long as one may wait."""
-
-
 class FileGone(sqlite3.OperationalError):
     """SQLite's file is no longer where it was. Its own connections would go on writing to what may have no name any more."""
 
@@ -83,15 +75,6 @@ class FileGone(sqlite3.OperationalError):
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeout)
 """What SQLAlchemy raises when the database does not answer, answers too late, or is too busy."""
-
-_FILE_AWAY = (
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-)
-"""The errors of SQLite that are those of its file or of its lock: the driver calls a statement's own, code 1, the same."""
 
 
 def aware(value: datetime) -> datetime:
@@ -169,7 +152,7 @@ class Database:
         self.url = make_url(url or settings.resolved_database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         planning = PLANNED_ONCE if by_key else PLANNED_EACH_TIME
-        self._writers = _Writers(settings.db_timeout)
+        self._writers = Writers(settings.db_timeout)
         self.engine = (
             _sqlite_engine(settings, self.url, kind, self._writers)
             if self.is_sqlite
@@ -274,55 +257,7 @@ def _told(require: Callable[[], None]) -> Iterator[None]:
     yield
 
 
-class _Writers:
-    """Those of one process that want to write to SQLite, one at a time: its own waiting sleeps up to 100 ms between tries.
-
-    Nobody waits longer than `timeout_s`, for their turn and for another process's lock together. When somebody waited for
-    that lock in vain, whoever has the next turn only looks whether it is gone: one after another would all wait as long again.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        # Both are of whoever has the turn.
-        self.in_vain = False
-        self._until = 0.0
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        until = time.monotonic() + self._timeout_s
-        if not self._lock.acquire(timeout=self._timeout_s):
-            metrics.lock_timeouts.inc()
-            raise NoTurn(f"no turn to write within {self._timeout_s:g} s")
-        try:
-            self._until = until
-            yield
-        finally:
-            self._lock.release()
-
-    def begin(self, connection: Connection, statement: str) -> None:
-        """Takes the write lock of the file in what is left of the time of whoever has the turn."""
-        left_s = max(0.0, self._until - time.monotonic())
-        if self.in_vain:
-            left_s = min(left_s, self._timeout_s / 10)
-        left_ms, whole_ms = int(left_s * 1e3), int(self._timeout_s * 1e3)
-        driver: Any = connection.connection.dbapi_connection
-        if left_ms < whole_ms - 100:
-            driver.execute(f"PRAGMA busy_timeout={left_ms}").close()
-        try:
-            connection.exec_driver_sql(statement)
-            self.in_vain = False
-        except OperationalError as error:
-            if is_away(error):
-                self.in_vain = True
-                metrics.lock_timeouts.inc()
-            raise
-        finally:
-            if left_ms < whole_ms - 100:
-                driver.execute(f"PRAGMA busy_timeout={whole_ms}").close()
-
-
-def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool], writers: _Writers) -> Engine:
+def _sqlite_engine(settings: Settings, url: URL, pool: type[QueuePool], writers: Writers) -> Engine:
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -407,57 +342,10 @@ def _postgresql_engine(settings: Settings, url: URL, pool: type[QueuePool], plan
     return engine
 
 
-def _connect(silent_s: float, _dialect: object, _record: object, given: Any, named: Any) -> _Heard:
-    connection = _Heard.connect(*given, **named)
+def _connect(silent_s: float, _dialect: object, _record: object, given: Any, named: Any) -> Heard:
+    connection = Heard.connect(*given, **named)
     connection.silent_s = silent_s
     return connection
-
-
-class _Heard(psycopg.Connection[Any]):
-    """A connection that is given up when its server says nothing any more: neither here, nor to somebody who knocks.
-
-    What the server's own timeouts end is ended by them. But a server that is stopped, or cut off, ends nothing, and the driver
-    would wait for it for ever.
-    """
-
-    silent_s = 5.0
-    """So long the server may say nothing before it is asked whether it is there. A statement may still take longer."""
-
-    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
-        return super().wait(self._listening(gen), *arguments, **options)
-
-    def _listening(self, gen: Any) -> Any:
-        """Passes on what the driver waits for, and every 100 ms in which nothing came."""
-        until = time.monotonic() + self.silent_s
-        try:
-            wanted = next(gen)
-            while True:
-                came = yield wanted
-                if not came and time.monotonic() > until:
-                    if not _answers_knocks(self.info):
-                        self.pgconn.finish()
-                        raise psycopg.OperationalError(f"the server has said nothing for {self.silent_s:g} s")
-                    until = time.monotonic() + self.silent_s
-                wanted = gen.send(came)
-        except StopIteration as done:
-            return done.value
-
-
-def _answers_knocks(server: psycopg.ConnectionInfo) -> bool:
-    """Whether the server answers a newcomer who asks for TLS: with yes or no, before it wants to know who that is."""
-    try:
-        path = f"{server.host}/.s.PGSQL.{server.port}"
-        with (
-            socket.socket(socket.AF_UNIX)
-            if server.host.startswith("/")
-            else socket.socket(socket.AF_INET6 if ":" in server.hostaddr else socket.AF_INET) as knocking
-        ):
-            knocking.settimeout(KNOCKING_S)
-            knocking.connect(path if server.host.startswith("/") else (server.hostaddr, server.port))
-            knocking.sendall(_WILL_YOU_TLS)
-            return bool(knocking.recv(1))
-    except OSError:
-        return False
 
 
 def _told_safely(context: ExceptionContext) -> BaseException | None:
@@ -516,7 +404,7 @@ def is_away(error: BaseException) -> bool:
         return False
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.Error):
-        return getattr(original, "sqlite_errorcode", 0) & 0xFF in _FILE_AWAY  # the rest of the code is which kind of it
+        return is_file_away(original)
     return not getattr(original, "sqlstate", None)
 
 

@@ -129,6 +129,42 @@ class BodyTooLarge(OrderkitError):
     code = "body_too_large"
 
 
+class RequestMalformed(OrderkitError):
+    """What came is not HTTP. Of a body in chunks that shows when its request is under way already."""
+
+    code = "request_malformed"
+
+
+class ExpectationUnknown(OrderkitError):
+    """The head expects something else than to be told whether its body is wanted."""
+
+    code = "expectation_failed"
+
+
+class CodingUnknown(OrderkitError):
+    """The body is encoded for its transfer in another way than in chunks."""
+
+    code = "transfer_coding_unknown"
+
+
+class VersionUnknown(OrderkitError):
+    """The request is of another version of HTTP than 1.1 and 1.0."""
+
+    code = "http_version_unknown"
+
+
+class RequestLate(OrderkitError):
+    """A head or a body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class HeadTooLarge(OrderkitError):
+    """A head is too large, or what comes with the chunks of a body and is none of it."""
+
+    code = "head_too_large"
+
+
 class WrongMediaType(OrderkitError):
     code = "unsupported_media_type"
 

@@ -25,7 +25,8 @@ from orderkit.errors import ConfigurationError, Unavailable
 BACKLOG = 2048
 ACCEPTED_AT_ONCE = 16
 """libuv takes one connection of a listener in each turn of the loop. Turns are long while there is much to do, and the last of
-1,000 newcomers waited for six seconds; so the listener is there several times."""
+1,000 newcomers waited for six seconds; so the listener is there several times. For the simulator too: an API that starts to be
+busy opens as many connections to it at once."""
 DRAIN_S = 25
 """A request takes 20 s at most, unless ORDERKIT_REQUEST_TIMEOUT says more, and whoever stops us waits 30 s before it kills."""
 ENDED_WITHIN_S = DRAIN_S + 3

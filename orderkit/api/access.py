@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from orderkit.api.dependencies import ANYONE, SESSION
 
-FILES = ("/openapi.json", "/static/docs")
-"""Of the documentation, which is for anyone; what FastAPI itself serves has nowhere to say so."""
+FILES = ("/static/docs",)
+"""Of the documentation, which is for anyone; what is mounted has nowhere to say so."""
 
 
 class Access(NamedTuple):

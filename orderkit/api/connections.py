@@ -12,7 +12,7 @@ import resource
 from asyncio.events import TimerHandle
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import httptools
 from loguru import logger
@@ -21,6 +21,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from orderkit.api import edge, problems
+from orderkit.errors import (
+    CodingUnknown,
+    ExpectationUnknown,
+    HeadTooLarge,
+    OrderkitError,
+    RequestLate,
+    RequestMalformed,
+    VersionUnknown,
+)
 from orderkit.observability import context, logs, metrics
 
 IN_FLIGHT = 256
@@ -33,6 +42,12 @@ REST_WITHIN_S = 2.0
 REST_BYTES = 4 * 1024 * 1024
 READ_WITHIN_S = 10.0
 RETRY_AFTER_S = 1
+
+CLOSED = {"Connection": "close"}
+
+LOOKED_AT = frozenset((b"host", b"expect", b"transfer-encoding"))
+"""Headers that say where a request ends or whom it is for, which is not guessed (RFC 9112, sections 3.2 and 6.1)."""
+IN_HOST = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
 
 EXEMPT = tuple(path.encode() for path in problems.WATCHED)
 """Never turned away."""
@@ -170,10 +185,38 @@ class _Answered:
     """Stands where uvicorn expects the cycle of a request that was answered without one."""
 
     response_complete = True
+    keep_alive = True
     message_event = asyncio.Event()
 
 
 _ANSWERED = _Answered()
+
+
+class _Broken(asyncio.Event):
+    """Stands where a request waits for more of its body once no more can come: whoever reads on is told why."""
+
+    def __init__(self, error: OrderkitError) -> None:
+        super().__init__()
+        self._error = error
+
+    async def wait(self) -> NoReturn:
+        raise self._error
+
+    def clear(self) -> None:  # called by whoever waits already, and has been woken
+        raise self._error
+
+
+class _Out:
+    """The transport as a request under way knows it. Closed while its client still sends, it would take the answer from them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self._connection = connection
+
+    def close(self) -> None:
+        if not self._connection.lingers():
+            self._connection.transport.close()
 
 
 class Connection(HttpToolsProtocol):
@@ -202,12 +245,16 @@ class Connection(HttpToolsProtocol):
         """Whether one too many came in the pipeline, which hears so when those before it have their answers."""
         self._rest_bytes = 0
         self.url = b""
-        self._fault = ("request_malformed", "this is not HTTP")
+        self._out: _Out
+        self._fault: OrderkitError | None = None
+        self._has_host = False
+        self._is_chunked = False
 
     # ── what the transport says ──────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._out = _Out(self)
         self._door.waiting[self] = None
         if len(self.connections) > self._limits.connections:
             self._door.shed("connections", len(self.tasks))
@@ -244,13 +291,13 @@ class Connection(HttpToolsProtocol):
             # Nothing here can be upgraded. The request is answered as if it had not asked; what follows is not HTTP.
             self._hear_no_more()
         except httptools.HttpParserError:
-            self._refuse(*self._fault)
+            self._refuse(self._fault or RequestMalformed("this is not HTTP", headers=CLOSED))
         else:
             self._watch()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Whether to keep the connection: whoever has said all they will say still wants to hear the answer."""
-        if (self._stage is _Stage.BETWEEN or self._overfull) and self._is_under_way():
+        if (self._stage is _Stage.BETWEEN or self._refused) and self._is_under_way():
             self.cycle.keep_alive = False
             return True
         return None
@@ -268,6 +315,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._stage = _Stage.HEAD
+        self._has_host = self._is_chunked = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -277,6 +325,10 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > self._limits.head_bytes:  # of which a body may be a part
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             self._require_head_of(size)
+        if not self._has_host or self.parser.get_http_version() != "1.1":
+            self._look_at_version(self.parser.get_http_version())
+        if self._fault is not None:
+            raise self._fault
         if len(self.pipeline) >= PIPELINED:  # paused reading is no bound: thousands of requests fit into one part
             self._overfull = True
             raise ValueError("too many in the pipeline")
@@ -292,8 +344,38 @@ class Connection(HttpToolsProtocol):
         self._stage = _Stage.BODY
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._stage is not _Stage.BODY:  # uvicorn would put trailers among the headers of a request under way
-            super().on_header(name, value)
+        if self._stage is _Stage.BODY:  # uvicorn would put trailers among the headers of a request under way
+            return
+        name = name.lower()
+        if name in LOOKED_AT:
+            self._look_at(name, value)
+        self.headers.append((name, value))
+
+    def _look_at(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            if self._has_host or value.translate(None, IN_HOST):
+                self._fault = RequestMalformed("a request names one Host", headers=CLOSED)
+            self._has_host = True
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+            if not self.expect_100_continue:
+                self._fault = ExpectationUnknown("nothing can be expected but 100-continue", headers=CLOSED)
+        else:
+            if self._is_chunked or value.strip().lower() != b"chunked":
+                told = "a body comes with its length, or is chunked and nothing else"
+                self._fault = CodingUnknown(told, headers=CLOSED)
+            self._is_chunked = True
+
+    def _look_at_version(self, version: str) -> None:
+        """Of a head that names no host, or is not of HTTP/1.1."""
+        if version == "1.0":
+            self.expect_100_continue = False  # there is no 100 in it (RFC 9110, section 10.1.1)
+            if self._is_chunked:
+                self._fault = RequestMalformed("HTTP/1.0 knows no chunks", headers=CLOSED)
+        elif version != "1.1":
+            self._fault = VersionUnknown("this speaks HTTP/1.1 and HTTP/1.0", headers=CLOSED)
+        elif not self._has_host:
+            self._fault = RequestMalformed("a request names one Host", headers=CLOSED)
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0  # if the next head begins in this part, it is counted from the next part on
@@ -308,6 +390,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        cycle.transport = self._out  # type: ignore[assignment]  # it writes and closes, no more
         super()._start_asgi_task(cycle, app)
 
     # ── what the application says ────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +408,8 @@ class Connection(HttpToolsProtocol):
         elif self._overfull and not self._is_under_way():
             self._door.shed("in_flight", len(self.tasks))
             self._answer_unavailable(keep=False)
+        elif self.lingers():
+            self._linger()
         elif self._stage is _Stage.BODY and not self._is_under_way():
             self._expect_rest()
         elif not self._is_under_way():
@@ -361,10 +446,11 @@ class Connection(HttpToolsProtocol):
         """Refuses a head, or trailers, too large; within the parser, by raising what it passes on as its own error."""
         if size <= self._limits.head_bytes:
             return
-        self._fault = ("head_too_large", f"request line and headers have at most {self._limits.head_bytes} bytes")
+        most = self._limits.head_bytes
+        self._fault = HeadTooLarge(f"request line and headers have at most {most} bytes", headers=CLOSED)
         if raised:
-            raise ValueError(self._fault[0])
-        self._refuse(*self._fault)
+            raise self._fault
+        self._refuse(self._fault)
 
     def _be_idle(self) -> None:
         """All is answered, and all was read."""
@@ -387,7 +473,9 @@ class Connection(HttpToolsProtocol):
             self._hear_no_more()
         elif self._stage is _Stage.HEAD:
             metrics.timed_out.labels("head").inc()
-            self._refuse("request_timeout", f"the head did not arrive within {self._limits.head_within_s:g} s")
+            self._refuse(
+                RequestLate(f"the head did not arrive within {self._limits.head_within_s:g} s", headers=CLOSED)
+            )
         else:
             self.end()
 
@@ -425,28 +513,29 @@ class Connection(HttpToolsProtocol):
         if not keep:
             self._linger()
 
-    def _refuse(self, code: str, detail: str) -> None:
+    def _refuse(self, error: OrderkitError) -> None:
         """Answers what is no request, and hears no more of this connection."""
         self._unset_head_timer()
         if not self._is_under_way():
-            known = self._write(code, detail, keep=False)
+            bodiless = bool(self.url) and self.parser.get_method() == b"HEAD"
+            known = self._write(error.code, error.detail, keep=False, body=not bodiless)
             self._linger()
-            known.run(self._record, code)
+            known.run(self._record, error.code)
         elif self._stage is not _Stage.BODY or self.cycle is not self._running:
             if self._stage is _Stage.BODY:
                 self.pipeline.popleft()
                 self.cycle = self.pipeline[0][0] if self.pipeline else self._running  # type: ignore[assignment]
             self._hear_no_more()  # the requests before it still get their answers
-        else:  # the body of the one that is under way is broken
-            started = self.cycle.response_started
+        elif self.cycle.response_started:
             self.cycle.disconnected = True
-            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
-            if started:
-                self.transport.abort()
-                return
-            self._write(code, detail, keep=False)
-            self._linger()
+            self.transport.abort()
+        else:  # the body of the one that is under way is broken: it is answered like any other, under its own id
+            self._door.receiving.discard(self)
+            self.cycle.waiting_for_100_continue = False
+            waiting, self.cycle.message_event = self.cycle.message_event, _Broken(error)
+            waiting.set()
+            self._hear_no_more()
 
     def _hear_no_more(self) -> None:
         """Answers what has come, closes then, and throws away what else comes."""
@@ -455,6 +544,10 @@ class Connection(HttpToolsProtocol):
             self._linger()
         elif not self._overfull:
             self.cycle.keep_alive = False
+
+    def lingers(self) -> bool:
+        """Whether the answer to the last request is complete and ends the connection while its body still comes."""
+        return self._stage is _Stage.BODY and self.cycle.response_complete and not self.cycle.keep_alive
 
     def _linger(self) -> None:
         """Half closes, and closes when the client has: closed at once, what it still sends would take the answer from it."""

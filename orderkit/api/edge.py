@@ -12,7 +12,6 @@ from functools import lru_cache
 
 from fastapi.routing import APIRoute
 from prometheus_client import Counter, Histogram
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,15 +20,12 @@ from orderkit.api import cors, problems
 from orderkit.api.cors import Headers
 from orderkit.api.dependencies import Runtime
 from orderkit.auth.callers import API_KEY_PREFIX, key_hash
-from orderkit.errors import BodyTooLarge, NotFound, RateLimited, Unauthenticated, Unavailable
+from orderkit.errors import BodyTooLarge, NotFound, RateLimited, RequestLate, Unauthenticated, Unavailable
 from orderkit.observability import context, logs, metrics, tracing
 from orderkit.settings import Settings
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_WITHIN_S = 10.0
-DISCARD_BYTES = 4 * 1024 * 1024
-DISCARD_WITHIN_S = 2.0
-"""Most clients read no answer before they have sent all; so much of a body too large is read for them, and thrown away."""
 
 CLIENT_GONE = 499
 """What is logged where a client left before its request was whole; nobody is there to be answered."""
@@ -87,7 +83,7 @@ class Edge:
         """To the routes, if nothing about the request as such forbids it. Raises RateLimited, BodyTooLarge and NotFound."""
         if runtime.throttle.per_minute and not scope["path"].startswith(problems.UNCOUNTED):
             await _count(runtime, scope, answer)
-        await body.check_length()
+        body.check_length()
         # PostgreSQL cannot even be asked for a NUL; and a route's pattern would overlook a line break at the end.
         if "\0" in scope["path"] or scope["path"].endswith("\n"):
             raise NotFound("there is nothing under this address")
@@ -196,16 +192,14 @@ class _Body:
         self._complete = False
         self._until = 0.0
 
-    async def check_length(self) -> None:
+    def check_length(self) -> None:
         """Raises BodyTooLarge when the head already says so."""
         length = self._headers.get(b"content-length", b"0")
         if len(length) > 18 or (length.isdigit() and int(length) > MAX_BODY_BYTES):
-            if b"expect" not in self._headers:  # else the client waits to hear whether it should send at all
-                await self._discard()
             raise _too_large()
 
     async def receive(self) -> Message:
-        """The next part. Raises BodyTooLarge, and HTTPException 408 for a body that trickles."""
+        """The next part. Raises BodyTooLarge, RequestLate for a body that trickles, and what else may be wrong with it."""
         if self._complete:
             return await self._receive()
         loop = asyncio.get_running_loop()
@@ -215,26 +209,14 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             metrics.timed_out.labels("body").inc()
-            raise HTTPException(
-                408, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", {"Connection": "close"}
+            raise RequestLate(
+                f"the body did not arrive within {BODY_WITHIN_S:.0f} s", headers={"Connection": "close"}
             ) from None
         self._size += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._size > MAX_BODY_BYTES:
-            await self._discard()
             raise _too_large()
         return message
-
-    async def _discard(self) -> None:
-        left = DISCARD_BYTES
-        try:
-            async with asyncio.timeout(DISCARD_WITHIN_S):
-                while left > 0 and not self._complete:
-                    message = await self._receive()
-                    left -= len(message.get("body", b""))
-                    self._complete = not message.get("more_body", False)
-        except TimeoutError:
-            pass
 
 
 def _too_large() -> BodyTooLarge:

@@ -16,10 +16,10 @@ from orderkit import migrating, reasons
 from orderkit.api import problems
 from orderkit.api.dependencies import Running, Runtime, anyone
 from orderkit.db import Database, FileGone, is_locked
-from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unauthenticated, Unavailable
 from orderkit.observability import metrics
 from orderkit.system.numbers import Numbers
+from orderkit.system.queue_store import require_store
 
 READY_WITHIN_S = 2.0
 FAILING = 5

@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
     "request_malformed": Kind(
         400,
         "Malformed request",
-        "What came is not HTTP as RFC 9112 has it. The connection is closed.",
+        "What came is not HTTP as RFC 9112 has it; in HTTP/1.1 a request names its Host, once. The connection is closed.",
         "Look at what sends it, and at what stands between.",
     ),
     "body_malformed": Kind(
@@ -172,6 +172,12 @@ KINDS: dict[str, Kind] = {
         "The Content-Type is not the one that this address takes.",
         "Send application/json, or for /token application/x-www-form-urlencoded.",
     ),
+    "expectation_failed": Kind(
+        417,
+        "Expectation failed",
+        "The Expect header asks for something else than 100-continue. The connection is closed.",
+        "Leave Expect away, or send 100-continue.",
+    ),
     "idempotency_key_reused": Kind(
         422,
         "Idempotency-Key reused",
@@ -214,6 +220,18 @@ KINDS: dict[str, Kind] = {
         "This installation is not set up for what was asked. It was logged under the request id.",
         "Ask whoever runs this installation.",
     ),
+    "transfer_coding_unknown": Kind(
+        501,
+        "Unknown transfer coding",
+        "The Transfer-Encoding is not `chunked` and that alone. The connection is closed.",
+        "Send the body as it is, with its length or in chunks.",
+    ),
+    "http_version_unknown": Kind(
+        505,
+        "Unknown HTTP version",
+        "The request is of another version than HTTP/1.1 and HTTP/1.0. The connection is closed.",
+        "Speak HTTP/1.1, or have what stands between speak it.",
+    ),
     "unavailable": Kind(
         503,
         "Unavailable",
@@ -232,16 +250,13 @@ UNCOUNTED = (*WATCHED, "/problems/")
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 OF_THE_EDGE = {
-    400: "request_malformed",
     405: "method_not_allowed",
-    408: "request_timeout",
-    431: "head_too_large",
     500: "internal_error",
 }
-"""Codes that no domain raises, because they are about HTTP itself."""
+"""Codes of what is no error of orderkit's own, but of its framework or of nobody knows what."""
 
 _BY_STATUS = OF_THE_EDGE | {
-    400: "body_malformed",  # what a route calls malformed is a body
+    400: "body_malformed",
     401: "unauthenticated",
     403: "forbidden",
     404: "not_found",

@@ -66,6 +66,14 @@ EXAMPLES: tuple[OrderkitError, ...] = (
     errors.OutOfStock("not enough of TEA-001", facts={"skus": ["TEA-001"]}),
     errors.PriceChanged("the total is 4198, not 3998", facts={"total": 4198, "currency": "GBP"}),
     errors.PreconditionFailed('the order is of version "4", which is not what If-Match says', headers={"ETag": '"4"'}),
+    errors.RequestMalformed("this is not HTTP", headers={"Connection": "close"}),
+    errors.ExpectationUnknown("nothing can be expected but 100-continue", headers={"Connection": "close"}),
+    errors.CodingUnknown(
+        "a body comes with its length, or is chunked and nothing else", headers={"Connection": "close"}
+    ),
+    errors.VersionUnknown("this speaks HTTP/1.1 and HTTP/1.0", headers={"Connection": "close"}),
+    errors.RequestLate("the body did not arrive within 10 s", headers={"Connection": "close"}),
+    errors.HeadTooLarge("request line and headers have at most 32768 bytes", headers={"Connection": "close"}),
     errors.BodyTooLarge("a body has at most 65536 bytes", headers={"Connection": "close"}),
     errors.WrongMediaType("send the body as application/json"),
     errors.KeyReused("this Idempotency-Key was used for another request; send a new key with a new request"),
@@ -78,16 +86,13 @@ EXAMPLES: tuple[OrderkitError, ...] = (
     errors.Unavailable("the database does not answer just now; try again"),
     errors.ConfigurationError("this installation is not set up for that"),
 )
-"""One of each that the domains raise."""
+"""One of each that orderkit raises."""
 
 OF_THE_EDGE = {
-    "request_malformed": ("this is not HTTP", {"Connection": "close"}),
     "method_not_allowed": ("this address takes GET, HEAD, POST", {"Allow": "GET, HEAD, POST"}),
-    "request_timeout": ("the body did not arrive within 10 s", {"Connection": "close"}),
-    "head_too_large": ("request line and headers have at most 32768 bytes", {"Connection": "close"}),
     "internal_error": ("something failed that should not; it was logged under the request id", {}),
 }
-"""Detail and headers of those that are about HTTP itself."""
+"""Detail and headers of the others."""
 
 
 def text() -> str:

@@ -59,11 +59,11 @@ def _serve(listener: socket.socket) -> None:
     from orderkit import serving
     from orderkit.api import connections
     from orderkit.app import create_app
-    from orderkit.observability import starting
+    from orderkit.observability import setup
     from orderkit.settings import load_settings
 
     settings = load_settings()
-    starting.start(settings, "api")
+    setup.start(settings, "api")
     api = create_app(settings)
     door = connections.Door(connections.limits(settings.max_in_flight), https_only=settings.is_https_only)
 

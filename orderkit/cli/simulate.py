@@ -19,10 +19,10 @@ def simulate(
     ] = None,
 ) -> None:
     """Play payment provider and carrier, with a ledger of what they took and failures on demand."""
-    from orderkit.observability import starting
+    from orderkit.observability import setup
     from orderkit.settings import load_settings
     from orderkit.simulator.server import run
 
     settings = load_settings()
-    starting.start(settings, "simulator")
+    setup.start(settings, "simulator")
     run(host, port, store or settings.home / "simulator.db", settings)

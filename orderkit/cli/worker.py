@@ -30,13 +30,13 @@ def worker(
     # is looked for when the first number is made.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     from orderkit.migrating import require_current
-    from orderkit.observability import starting
+    from orderkit.observability import setup
     from orderkit.settings import load_settings
     from orderkit.worker.app import run
 
     given = {} if metrics_port is None else {"worker_metrics_port": metrics_port}
     settings = load_settings(**given)
-    starting.start(settings, "worker")
+    setup.start(settings, "worker")
     with opened_database(settings) as database:
         require_current(database)
     run(settings, workers)

@@ -152,7 +152,10 @@ def _indexes(connection: Connection, database: Database) -> Finding:
         )
     if not database.is_sqlite:
         bad = connection.execute(
-            text("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid ORDER BY 1")
+            text(  # of others in the same database nothing is ours to say
+                "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid"
+                " WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace ORDER BY 1"
+            )
         )
         if names := list(bad.scalars()):
             return wrong(

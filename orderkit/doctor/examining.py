@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 
 from orderkit import __version__
-from orderkit.doctor import database, machine, outside, production, watching
+from orderkit.doctor import database, machine, production, services, watching
 from orderkit.doctor.findings import Finding, fine, unknown, warning, wrong
 from orderkit.settings import ENV_FILE, Judged, Settings, judge_settings
 
@@ -20,10 +20,10 @@ CHECKS: tuple[tuple[tuple[str, ...], tuple[str, ...], Check], ...] = (
     (("database", *database.AFTER), ("database_url", "home"), database.check),
     (("worker",), ("worker_metrics_port", "worker_metrics_host"), watching.worker),
     (("replica",), ("replica_url",), watching.replica),
-    (("queue",), ("redis_url", "home"), outside.queue),
-    (("gateway", "carrier"), ("gateway", "carrier", "simulator_url"), outside.providers),
-    (("mail",), ("mail_url", "mail_from"), outside.mail),
-    (("public URL",), ("public_url",), outside.public_url),
+    (("queue",), ("redis_url", "home"), services.queue),
+    (("gateway", "carrier"), ("gateway", "carrier", "simulator_url"), services.providers),
+    (("mail",), ("mail_url", "mail_from"), services.mail),
+    (("public URL",), ("public_url",), services.public_url),
     (("tracing",), ("tracing",), watching.tracing),
 )
 """What is checked, the settings that it depends on, and how."""

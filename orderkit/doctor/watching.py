@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orderkit import migrating, reasons
 from orderkit.db import Database
 from orderkit.doctor.findings import Finding, fine, warning, wrong
-from orderkit.doctor.outside import WITHIN_S, asked
+from orderkit.doctor.services import WITHIN_S, asked
 from orderkit.errors import ConfigurationError
 from orderkit.settings import Settings
 

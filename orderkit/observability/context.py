@@ -16,7 +16,7 @@ from typing import Any
 
 from orderkit.redaction import redacted
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SANE_ID = re.compile(r"(?!(?i:basic|bearer)[._-])[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")

@@ -167,6 +167,7 @@ def length(received: bytes) -> int:
 def problem(received: bytes) -> dict[str, Any]:
     """The problem document of an answer, checked to say what all of them say."""
     head, _, body = received.partition(b"\r\n\r\n")
+    head += b"\r\n"
     assert b"\r\ncontent-type: application/problem+json\r\n" in head
     assert b"\r\nx-content-type-options: nosniff\r\n" in head
     assert b"\r\ncache-control: no-store\r\n" in head
@@ -293,23 +294,6 @@ def test_a_head_just_within_the_bound_is_taken_in_whatever_parts(server: Running
 CHUNKED = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [b"0\r\n" + b"a: b\r\n" * 20_000, b"0\r\na: " + b"b" * 200_000, b"1;" + b"x" * 200_000],
-    ids=lambda sent: sent[:5],
-)
-def test_what_comes_with_a_body_and_is_none_of_it_has_the_bound_of_a_head(server: Running, sent: bytes) -> None:
-    """OWASP ASVS V15.1.3; OWASP API4"""
-    with server.connect() as connection:
-        connection.sendall(CHUNKED)
-        server.eventually(lambda: server.app.asked == ["/read"])
-        with suppress(ConnectionError):
-            for begin in range(0, len(sent), 1000):
-                connection.sendall(sent[begin : begin + 1000])
-                time.sleep(0.001)
-        assert problem(all_of(connection))["code"] == "head_too_large"
-
-
 def test_trailers_are_no_headers_of_their_request_nor_of_the_next(server: Running) -> None:
     with server.connect() as connection:
         connection.sendall(CHUNKED)
@@ -348,26 +332,83 @@ def test_a_chunked_body_in_small_parts_may_be_larger_than_a_head(server: Running
         b"POST /read HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /at-once HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHost: x, y/z@a\r\n\r\n",
+        b"POST /read HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_told_so_as_a_problem_document(server: Running, sent: bytes) -> None:
+    """OWASP ASVS V4.2.1; RFC 9112, sections 2.2 and 3.2"""
     with server.connect() as connection, taking(0, 2):
         connection.sendall(sent)
         assert problem(all_of(connection))["code"] == "request_malformed"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /at-once HTTP/2.0\r\nHost: x\r\n", 505, "http_version_unknown"),
+        (b"GET /at-once HTTP/0.9\r\n", 505, "http_version_unknown"),
+        (b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n", 501, "transfer_coding_unknown"),
+        (b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n", 501, "transfer_coding_unknown"),
+        (
+            b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+            501,
+            "transfer_coding_unknown",
+        ),
+        (b"POST /read HTTP/1.1\r\nHost: x\r\nExpect: the best\r\nContent-Length: 2\r\n", 417, "expectation_failed"),
+    ],
+)
+def test_what_is_not_spoken_here_is_told_so(server: Running, sent: bytes, status: int, code: str) -> None:
+    """OWASP ASVS V4.2.1; RFC 9112, 2.3 and 6.1; RFC 9110, 10.1.1: behind a body whose end is not sure is no request."""
+    with server.connect() as connection, taking(0, 2):
+        connection.sendall(sent + b"X-Request-ID: mine\r\n\r\n" + GET % (b"/smuggled", b""))
+        told = problem(all_of(connection))
+    assert (told["status"], told["code"], told["request_id"]) == (status, code, "mine")
+    assert server.app.asked == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /at-once HTTP/1.0\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nhost:\r\nConnection: close\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHOST: [::1]:8000\r\nConnection: close\r\n\r\n",
+        b"GET /at-once HTTP/1.1\r\nHost: under_score.example:80\r\nConnection: close\r\n\r\n",
+        b"POST /read HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+        b"POST /at-once HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED \r\nConnection: close\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_may_be_left_out_or_written_otherwise_is_taken(server: Running, sent: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(sent)
+        received = all_of(connection)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_head_request_that_is_refused_gets_no_body(server: Running) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"HEAD /at-once HTTP/1.1\r\n\r\n")
+        received = all_of(connection)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.endswith(b"\r\n\r\n")
+
+
+def test_each_request_of_a_connection_names_its_own_host(server: Running) -> None:
+    with server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(GET % (b"/at-once", b""))
+            assert answer(connection).startswith(b"HTTP/1.1 200 OK")
+        connection.sendall(b"GET /at-once HTTP/1.1\r\n\r\n")
+        assert b"HTTP/1.1 400 " in all_of(connection)
 
 
 def test_the_callers_id_comes_back_with_what_is_refused(server: Running) -> None:
     with server.connect() as connection:
         connection.sendall(GET % (b"/at-once", b"X-Request-ID: mine\r\nX: %b\r\n" % (b"x" * 5000)))
         assert problem(all_of(connection))["request_id"] == "mine"
-
-
-def test_a_chunk_that_is_none_is_told_so_and_the_route_hears_that_nobody_is_there(server: Running) -> None:
-    head = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-    for more in (b"", b"Expect: 100-continue\r\n"):
-        with server.connect() as connection:
-            connection.sendall(head + more + b"\r\nzz\r\n")
-            assert problem(all_of(connection))["code"] == "request_malformed"
 
 
 def test_requests_before_a_broken_one_get_their_answers(server: Running) -> None:
@@ -569,13 +610,17 @@ def test_whoever_sends_slowly_takes_nobodys_place(server: Running) -> None:
 
 
 def test_when_no_more_connections_are_taken_the_one_that_waited_longest_makes_room(server: Running) -> None:
+    shed = metrics.shed.labels("connections")
+    before = shed._value.get()
     with ExitStack() as until_done:
         (working,) = held(server, until_done, 1)
         silent = [until_done.enter_context(server.connect()) for _ in range(QUICK.connections - 1)]
         server.eventually(lambda: server.connections == QUICK.connections)
+        assert shed._value.get() == before
         honest = until_done.enter_context(server.connect())
         honest.sendall(GET % (b"/at-once", b""))
         assert answer(honest).endswith(b"ok")
+        assert shed._value.get() == before + 1
         with taking(0, 0.5):
             assert all_of(silent[0]) == b""
         server.let_go()
@@ -583,12 +628,15 @@ def test_when_no_more_connections_are_taken_the_one_that_waited_longest_makes_ro
 
 
 def test_when_all_connections_have_work_a_newcomer_is_told_so() -> None:
+    shed, refused = metrics.shed.labels("connections"), metrics.problems.labels("unavailable")
+    before = shed._value.get(), refused._value.get()
     server = Running(App(), QUICK._replace(in_flight=10, connections=3))
     try:
         with ExitStack() as until_done:
             under_way = held(server, until_done, 3)
             newcomer = until_done.enter_context(server.connect())
             assert problem(all_of(newcomer))["code"] == "unavailable"
+            assert (shed._value.get(), refused._value.get()) == (before[0] + 1, before[1] + 1)
             server.let_go()
             assert all(answer(one).endswith(b"ok") for one in under_way)
     finally:
@@ -627,6 +675,107 @@ def whole(settings: Settings) -> Iterator[Running]:
             yield running
         finally:
             running.stop()
+
+
+@pytest.fixture
+def log(whole: Running, settings: Settings) -> io.StringIO:
+    stream = io.StringIO()
+    logs.configure(settings.model_copy(update={"log_format": "json"}), stream, process="api")
+    return stream
+
+
+REGISTER = b"POST /register HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Type: application/json\r\n"
+
+
+def the_one(received: bytes, log: io.StringIO) -> str:
+    """The code of the only answer that came, whose request has the only line there is, and one id in both."""
+    assert received.count(b"HTTP/1.1 ") == 1
+    told = problem(received)
+    assert b"\r\nconnection: close\r\n" in received
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["request_id"], line["status"]) == (told["request_id"], told["status"]) == ("mine", told["status"])
+    assert line["route"] in (
+        "/register",
+        "none",
+    )  # a body that says it is too large is refused before its route is looked for
+    assert line["code"] == told["code"]
+    return str(told["code"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("more", [b"", b"Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_chunk_that_is_none_is_one_400_under_the_id_of_its_request(
+    whole: Running, log: io.StringIO, more: bytes, waits: bool, ends: bool
+) -> None:
+    """OWASP ASVS V4.2.1; RFC 9112, section 7.1: whether or not the route waits for it, and the client has ended its side."""
+    counted = metrics.http_requests.labels("POST", "/register", 400)
+    refused = metrics.problems.labels("request_malformed")
+    before = counted._value.get(), refused._value.get()
+    with whole.connect() as connection:
+        connection.sendall(REGISTER + more + b"Transfer-Encoding: chunked\r\n\r\n")
+        if waits:
+            whole.eventually(lambda: whole.server.server_state.tasks)
+            time.sleep(0.05)
+        connection.sendall(b"1\r\n{\r\nzz\r\n")
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
+        with taking(0, 2):
+            received = all_of(connection)
+    if more and (waits or received.startswith(b"HTTP/1.1 100 ")):
+        assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        received = received.partition(b"\r\n\r\n")[2]
+    assert the_one(received, log) == "request_malformed"
+    assert (counted._value.get(), refused._value.get()) == (before[0] + 1, before[1] + 1)
+    whole.eventually(lambda: whole.connections == 0)
+    assert not whole.door.receiving
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "sent",
+    [b"0\r\n" + b"a: b\r\n" * 20_000, b"0\r\na: " + b"b" * 200_000, b"1;" + b"x" * 200_000],
+    ids=lambda sent: sent[:5],
+)
+def test_what_comes_with_a_body_and_is_none_of_it_has_the_bound_of_a_head(
+    whole: Running, log: io.StringIO, sent: bytes
+) -> None:
+    """OWASP ASVS V15.1.3; OWASP API4"""
+    with whole.connect() as connection:
+        connection.sendall(REGISTER + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+        with suppress(ConnectionError):
+            for begin in range(0, len(sent), 1000):
+                connection.sendall(sent[begin : begin + 1000])
+                time.sleep(0.001)
+        assert the_one(all_of(connection), log) == "head_too_large"
+
+
+@pytest.mark.integration
+def test_a_body_that_says_it_is_too_large_is_told_so_before_it_comes(whole: Running, log: io.StringIO) -> None:
+    """OWASP ASVS V4.3.1; OWASP API4: and what comes of it then is read, lest the answer be lost."""
+    with whole.connect() as connection:
+        connection.sendall(REGISTER + b"Content-Length: 70000\r\n\r\n")
+        with taking(0, 0.2):
+            assert the_one(answer(connection), log) == "body_too_large"
+        with taking(0.2, 1):  # QUICK.rest_within_s: half closed at once, and for good when nobody minds
+            connection.sendall(b"x" * 70_000)
+            assert all_of(connection) == b""
+            whole.eventually(lambda: whole.connections == 0)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("chunked", [True, False])
+def test_whoever_sends_all_of_a_body_too_large_before_they_listen_hears_of_it(
+    whole: Running, log: io.StringIO, chunked: bool
+) -> None:
+    """OWASP ASVS V4.3.1; OWASP API4"""
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 1000000"
+    with whole.connect() as connection:
+        connection.sendall(REGISTER + length + b"\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"2710\r\n" + b"x" * 10_000 + b"\r\n" if chunked else b"x" * 10_000)
+        assert the_one(all_of(connection), log) == "body_too_large"
 
 
 @pytest.mark.integration

@@ -229,6 +229,18 @@ def test_requests_are_counted_by_route_and_not_by_path(api: Client) -> None:
     assert 'orderkit_http_request_seconds_bucket{le="0.005",method="GET",route="/products/{sku}"}' in text
 
 
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/docs", "/redoc", "/health/live", "/problems/not_found", "/metrics"]
+)
+def test_what_is_there_has_its_label_also_beside_the_routes_of_orders(api: Client, log: io.StringIO, path: str) -> None:
+    route = "/problems/{code}" if path.startswith("/problems") else path
+    labels = {"method": "GET", "route": route, "status": "200"}
+    before = counted(**labels)
+    assert api.get(path).status == 200
+    assert counted(**labels) == before + 1
+    assert [line["route"] for line in lines(log) if "route" in line] == [route]
+
+
 def test_a_caller_cannot_make_up_labels(api: Client) -> None:
     for n in range(3):
         api.run(api.call(f"BREW{n}", f"/made/up/{n}"))

@@ -169,6 +169,21 @@ def test_an_index_whose_making_was_cut_short_is_named(doctor: Any, database: Dat
 
 
 @on_postgresql
+def test_an_index_of_somebody_else_in_the_same_database_is_theirs(doctor: Any, database: Database) -> None:
+    with database.transaction() as session:
+        connection = session.connection()
+        connection.execute(text("CREATE SCHEMA neighbours CREATE TABLE flats (number int CONSTRAINT of_flats UNIQUE)"))
+        mark = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'neighbours.of_flats'::regclass"
+        connection.execute(text(mark))
+    try:
+        status, found = doctor()
+    finally:
+        with database.transaction() as session:
+            session.connection().execute(text("DROP SCHEMA neighbours CASCADE"))
+    assert (status, found["indexes"]["verdict"]) == (0, "fine")
+
+
+@on_postgresql
 @pytest.mark.parametrize(("seconds", "verdict", "status"), [(0, "fine", 0), (3, "warning", 0), (-60, "wrong", 1)])
 def test_clocks_that_differ_are_told(
     doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch, seconds: int, verdict: str, status: int
@@ -284,7 +299,7 @@ def answering() -> Iterator[str]:
 
 
 def test_what_hangs_is_not_waited_for(doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderkit.doctor.outside.WITHIN_S", 0.1)
+    monkeypatch.setattr("orderkit.doctor.services.WITHIN_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"127.0.0.1:{silent.getsockname()[1]}"
         status, found = doctor(redis_url=f"redis://{place}", gateway="simulator", simulator_url=f"http://{place}")

@@ -6,9 +6,11 @@ import json
 import re
 import signal
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ import psutil
 import pytest
 
 from orderkit import serving
+from orderkit.api import connections
 from orderkit.errors import ConfigurationError, Unavailable
 from tests.factories import make_product
 from tests.processes import Process, Processes
@@ -42,7 +45,11 @@ def get(url: str, within_s: float = 5) -> tuple[int, Any]:
 
 
 def connect(process: Process) -> socket.socket:
-    url = urlsplit(process.address())
+    return connect_to(process.address())
+
+
+def connect_to(address: str) -> socket.socket:
+    url = urlsplit(address)
     return socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=10)
 
 
@@ -153,6 +160,32 @@ class TestOnSqlite:
         process.wait_for(f"worker {workers[0].pid} ended with -9; starting another")
         assert all(get(f"{address}/health/live")[0] == 200 for _ in range(20))
         assert process.terminate() == 0
+
+    @from_nothing
+    def test_a_process_of_few_files_takes_few_connections_and_says_when_they_are_too_many(
+        self, processes: Processes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """OWASP ASVS V15.1.3; OWASP API4: those that have said nothing make room, the longest silent first."""
+        few = 20
+        python = tmp_path / "python-of-few-files"
+        python.write_text(f'#!/bin/sh\nulimit -n {connections.FILES_BESIDES + few}\nexec {sys.executable} "$@"\n')
+        python.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(python))
+        process = processes.start("serve", "--port", "0", ORDERKIT_LOG_FORMAT="json")
+        address = process.address()
+        assert 'orderkit_requests_shed_total{reason="connections"} 0.0' in get(f"{address}/metrics")[1]
+        with ExitStack() as until_done:
+            silent = [until_done.enter_context(connect_to(address)) for _ in range(few + 3)]
+            assert [one.recv(1) for one in silent[:3]] == [b""] * 3
+            assert get(f"{address}/products")[0] == 200
+            shed = re.search(
+                r'orderkit_requests_shed_total\{reason="connections"\} (\d+)', get(f"{address}/metrics")[1]
+            )
+            assert shed is not None
+            assert int(shed[1]) >= 4
+        process.wait_for("too much is asked at once (connections)")
+        assert process.terminate() == 0
+        assert "Traceback" not in process.output
 
     @from_nothing
     def test_processes_share_their_numbers(self, processes: Processes) -> None:

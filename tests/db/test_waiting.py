@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orderkit import db
+from orderkit import db, silence
 from orderkit.db import UNREACHABLE, Database, is_away
 from orderkit.settings import Settings
+from orderkit.system import reader
 from tests.db.silent import Between, between
 from tests.engines import on_postgresql, on_sqlite
 
@@ -33,7 +34,7 @@ def through(postgresql_url: str) -> Iterator[tuple[Between, str]]:
 @pytest.fixture
 def far(through: tuple[Between, str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """A database whose server can fall silent."""
-    monkeypatch.setattr(db, "KNOCKING_S", 0.2)
+    monkeypatch.setattr(silence, "KNOCKING_S", 0.2)
     database = Database(settings.model_copy(update={"database_url": through[1], "db_timeout": TIMEOUT_S}))
     yield database
     database.dispose()
@@ -72,6 +73,25 @@ def test_a_silent_server_is_waited_for_no_longer_by_who_had_a_rest(
     with pytest.raises(UNREACHABLE), far.transaction() as session:
         session.execute(text("SELECT 1"))
     assert time.monotonic() - began < 8  # of which connecting anew takes 2 s at least, the driver's own minimum
+
+
+@on_postgresql
+def test_the_state_of_the_system_is_looked_at_again_as_soon_as_a_silent_server_speaks(
+    through: tuple[Between, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading that hangs ends, because its connection is given up; else there would never be another."""
+    monkeypatch.setattr(silence, "KNOCKING_S", 0.1)
+    monkeypatch.setattr(reader, "WITHIN_S", 1.0)
+    monkeypatch.setattr(reader, "EVERY_S", 0.0)
+    server, url = through
+    with closing(reader.Reader(settings.model_copy(update={"database_url": url, "db_timeout": 0.5}))) as looking:
+        assert looking.state() is not None
+        server.silent()
+        assert looking.state() is None
+        server.speak()
+        until = time.monotonic() + 10
+        while looking.state() is None:
+            assert time.monotonic() < until
 
 
 @on_postgresql

@@ -1,4 +1,4 @@
-"""What orderkit talks to: the store of the task queue, providers, the mail server, and its own public address."""
+"""The services that orderkit talks to: the store of the task queue, providers, the mail server; and its own public address."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from orderkit import reasons
 from orderkit.doctor.findings import Finding, fine, warning, wrong
-from orderkit.doctor.queue import require_store
 from orderkit.errors import ConfigurationError, Unavailable
 from orderkit.mail import NotSent, open_mailer
 from orderkit.settings import Settings
+from orderkit.system.queue_store import require_store
 
 WITHIN_S = 3.0
 MOST_BYTES = 1_000_000
