@@ -29,6 +29,11 @@ class Made:
     printed: list[Printed]
     missing: list[str]
 
+    @property
+    def sheets(self) -> int:
+        """Pages of the PDF; 0 where TeX made it, which does not say."""
+        return max((one.last for one in self.printed), default=0)
+
 
 def require() -> None:
     """Raises ConfigurationError where a package of the extra is not installed."""
@@ -36,6 +41,18 @@ def require() -> None:
 
     if any(find_spec(name) is None for name in NEEDED):
         raise ConfigurationError("the print pack needs more packages; run: pip install 'orderkit[print]'")
+
+
+def drawings() -> Mapping[str, Callable[[], str]]:
+    """What draws each diagram, as SVG."""
+    from orderkit.print_pack.diagrams import DIAGRAMS
+
+    return DIAGRAMS
+
+
+def count_pages() -> int:
+    """Files that go into the PDF."""
+    return len(ARTIFACTS) + len(list((assets.asset("docs") / "decisions").glob("*.md")))
 
 
 def make(
