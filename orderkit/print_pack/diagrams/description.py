@@ -103,14 +103,22 @@ JOURNEY: Sequence[Step | Pause] = (
         "API",
         "provider",
         ("charge, 5 s at most", "key = payment id"),
-        ("API dies, or nobody answers: the payment is due", "again; the worker charges under the same key, so", "money is taken once."),
+        (
+            "API dies, or nobody answers: the payment is due",
+            "again; the worker charges under the same key, so",
+            "money is taken once.",
+        ),
         "outside",
     ),
     Step(
         "API",
         "database",
         ("payment captured, order paid", "history, event, stored answer"),
-        ("Request and worker settle alike, under the order's", "lock: whoever is first decides, the next changes", "nothing."),
+        (
+            "Request and worker settle alike, under the order's",
+            "lock: whoever is first decides, the next changes",
+            "nothing.",
+        ),
         "transaction",
     ),
     Step(
@@ -132,14 +140,22 @@ JOURNEY: Sequence[Step | Pause] = (
         "worker",
         "database",
         ("claim: lease 10 s, token + 1",),
-        ("The queue loses the task: the row is still due, and", "is woken again after 5 s. A task given twice claims", "once."),
+        (
+            "The queue loses the task: the row is still due, and",
+            "is woken again after 5 s. A task given twice claims",
+            "once.",
+        ),
         "transaction",
     ),
     Step(
         "worker",
         "carrier",
         ("book", "key = fulfillment id"),
-        ("Worker dies: the lease ends, another claims and", "books under the same key. Carrier down: tried again", "at run_at; in the end a dead letter."),
+        (
+            "Worker dies: the lease ends, another claims and",
+            "books under the same key. Carrier down: tried again",
+            "at run_at; in the end a dead letter.",
+        ),
         "outside",
     ),
     Step(

@@ -1,6 +1,6 @@
-"""How every diagram is drawn: SVG text for black and white print, laid out by Graphviz in WebAssembly where a layout is wanted.
+"""How every diagram is drawn: as SVG for black and white print, laid out by Graphviz in WebAssembly where a layout is wanted.
 
-Lengths are points (1/72 inch). Line styles and shapes carry the meaning, never colour. The same input is the same text, byte by byte.
+Lengths are points (1/72 inch). Line styles and shapes carry the meaning, never colour.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy.schema import ColumnCollectionConstraint
 
 from orderkit.print_pack.diagrams.drawing import SMALLEST, WIDTH, Box, path, rect, svg, text
 from orderkit.schema import metadata
@@ -57,7 +58,7 @@ def relations() -> list[Relation]:
     found = []
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         alone = [set(rule.columns.keys()) for rule in table.constraints if isinstance(rule, _UNIQUE)]
-        for foreign in sorted(table.foreign_key_constraints, key=lambda one: one.column_keys):
+        for foreign in sorted(table.foreign_key_constraints, key=lambda one: list(one.column_keys)):
             if len(foreign.elements) != 1:
                 raise ValueError(f"{table.name} has a foreign key of several columns")
             [element] = foreign.elements
@@ -75,7 +76,7 @@ def named_columns(table: Table) -> list[str]:
     for rule in (*table.constraints, *table.indexes):
         if isinstance(rule, CheckConstraint):
             texts.append(str(rule.sqltext))
-        else:
+        elif isinstance(rule, (ColumnCollectionConstraint, Index)):
             named |= set(rule.columns.keys())
         if isinstance(rule, Index):
             texts.append(str(rule.dialect_options["postgresql"]["where"]))

@@ -28,7 +28,7 @@ class Machine:
     @property
     def states(self) -> list[StrEnum]:
         """In the order of their definition."""
-        return list(type(self.begins[0]))
+        return list(type(self.begins[0]).__members__.values())
 
     def arrows(self) -> Iterator[tuple[StrEnum, StrEnum]]:
         """Every transition, from what to what, in the order of the states."""
@@ -99,7 +99,7 @@ def mermaid(machine: Machine) -> str:
     lines = ["```mermaid", "stateDiagram-v2", "    direction LR"]
     lines += [f"    [*] --> {state}" for state in machine.begins]
     for state in machine.states:
-        reached = [target for origin, target in machine.arrows() if origin == state]
+        reached = [str(target) for origin, target in machine.arrows() if origin == state]
         lines += [f"    {state} --> {target}" for target in reached or ["[*]"]]
     return "\n".join([*lines, "```", ""])
 
@@ -111,12 +111,12 @@ def draw() -> str:
         drawn = [laid_out(_dot(name, MACHINES[name]), {}) for name in pair]
         heights = [height for _width, height, _body in drawn]
         x = 0.0
-        for name, (width, _height, machine) in zip(pair, drawn, strict=True):
+        for name, (_width, _height, machine) in zip(pair, drawn, strict=True):
             body += text(x + 3, y + 10, name, size=11, bold=True) + moved(x, y + 16, machine)
             x = WIDTH - drawn[-1][0]
         y += max(heights) + 30
     body += _legend(WIDTH - 112, 200)
-    return svg(WIDTH, round(y), "States of orders, payments, refunds and fulfillments", body)
+    return svg(WIDTH, round(y - 12), "States of orders, payments, refunds and fulfillments", body)
 
 
 def _legend(x: float, y: float) -> str:
@@ -134,7 +134,9 @@ def _dot(name: str, machine: Machine) -> str:
     for state in machine.states:
         lines.append(f'"{state}" [peripheries={1 if machine.transitions[state] else 2}]')
     for state in machine.begins:
-        lines.append(f'"to {state}" [shape=circle style=filled fillcolor=black label="" width=0.09 height=0.09 fixedsize=true]')
+        lines.append(
+            f'"to {state}" [shape=circle style=filled fillcolor=black label="" width=0.09 height=0.09 fixedsize=true]'
+        )
         lines.append(f'"to {state}" -> "{state}"')
     for origin, reached in machine.arrows():
         lines.append(f'"{origin}" -> "{reached}" [label=" {machine.causes[origin, reached]} "]')
