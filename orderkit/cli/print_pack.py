@@ -24,7 +24,10 @@ DIRECTORY = Path("print-pack-built")
 @app.command(epilog="Example: orderkit print-pack -o pack --allow-missing")
 def print_pack(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write; what it has of an older pack is replaced.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder to write; what it has of an older pack is replaced."
+        ),
     ] = DIRECTORY,
     pdf_engine: Annotated[
         Literal["typst", "xelatex"], typer.Option(help="What sets the PDF; xelatex must be installed.")
@@ -70,22 +73,25 @@ def _collect(store: Store) -> dict[str, str]:
     from orderkit.print_pack.evidence import DEAR
 
     names = [name for name in DEAR if store.find(name) is None]
-    return collecting.collect(store, names, lambda name: typer.echo(f"making evidence: {name} ({DEAR[name]})", err=True))
+    return collecting.collect(
+        store, names, lambda name: typer.echo(f"making evidence: {name} ({DEAR[name]})", err=True)
+    )
 
 
 def _gather(settings: Settings, store: Store) -> Mapping[str, Piece | None]:
     from orderkit.cli.progress import progress
-    from orderkit.print_pack import gathering, live_checks
-    from orderkit.print_pack.evidence import CHEAP, HOW, stamped
+    from orderkit.print_pack import gathering
+    from orderkit.print_pack.checks import running
+    from orderkit.print_pack.checks.table import CHECKS
+    from orderkit.print_pack.evidence import HOW, stamped
 
-    with progress("evidence", len(CHEAP)) as each:
-        found = gathering.gather(settings, _commands(), each)
-        if (checked := live_checks.run(settings)) is not None:
-            found["checks"] = checked
-        each(1)
-    for name, data in found.items():
-        store.keep(stamped(name, data))
-    return {name: store.find(name) for name in HOW}
+    with progress("evidence", len(gathering.PIECES)) as each:
+        for name, data in gathering.gather(settings, _commands(), each).items():
+            store.keep(stamped(name, data))
+    known = {name: store.find(name) for name in HOW}
+    with progress("checks", len(CHECKS)) as each:
+        checked = running.run(settings, evidence=known, each=lambda _name: each(1))
+    return {**known, "checks": store.keep(stamped("checks", checked))}
 
 
 def _make(evidence: Mapping[str, Piece | None], output: Path, engine: str) -> Made:
@@ -105,7 +111,9 @@ def _show(made: Made, failed: Mapping[str, str], *, json_: bool) -> None:
 
     rows = [(one.file, one.pages, _fits(one.pages, one_page=one.one_page)) for one in made.printed]
     if json_:
-        told = [{"artifact": one.file, "pages": one.pages, "first": one.first, "fits": one.fits} for one in made.printed]
+        told = [
+            {"artifact": one.file, "pages": one.pages, "first": one.first, "fits": one.fits} for one in made.printed
+        ]
         missing = {name: {"command": HOW[name], "why": failed.get(name, "")} for name in made.missing}
         printing.as_json({"pdf": str(made.folder / PDF), "pages": made.sheets, "artifacts": told, "missing": missing})
         return
@@ -140,4 +148,3 @@ def _commands() -> list[dict[str, Any]]:
         }
         for name, (_module, line) in COMMANDS.items()
     ]
-

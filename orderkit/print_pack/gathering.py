@@ -28,6 +28,8 @@ from orderkit.settings import PREFIX, Settings
 
 SEEDED = seeding.History(orders=2_000, days=120, users=200, seed=1)
 """What is asked about where there is no database yet: enough that a plan without its index would show."""
+PIECES = ("openapi", "models", "plans", "versions", "commands", "settings")
+"""What `gather` finds; what the checks find is the other cheap piece."""
 LIBRARIES = (
     "fastapi",
     "starlette",
@@ -56,16 +58,17 @@ def gather(settings: Settings, commands: Any, each: Callable[[int], None] = lamb
 
     `each` is told 1 for each that is done. Changes nothing: where the database is not migrated, another is made for it.
     """
-    found: dict[str, Any] = {}
-    for name, make in {
+    makers: dict[str, Callable[[], Any]] = {
         "openapi": lambda: create_app(settings).openapi(),
         "models": models,
         "plans": lambda: plans(settings),
         "versions": versions,
         "commands": lambda: commands,
         "settings": all_settings,
-    }.items():
-        found[name] = make()
+    }
+    found = {}
+    for name in PIECES:
+        found[name] = makers[name]()
         each(1)
     return found
 
@@ -134,9 +137,8 @@ def _asked_about(settings: Settings) -> Iterator[tuple[Database, str]]:
             migrating.require_current(database)
             yield database, "the database of this installation"
             return
-        except (OrderkitError, SQLAlchemyError) as error:
-            if not isinstance(error, OrderkitError | SQLAlchemyError):
-                raise
+        except (OrderkitError, SQLAlchemyError):
+            pass  # then it is no database to ask about
         finally:
             database.dispose()
     with tempfile.TemporaryDirectory(prefix="orderkit-print-pack-") as folder:

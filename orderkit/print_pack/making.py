@@ -123,7 +123,11 @@ def _filled(pack: Pack, drawings: Container[str]) -> dict[Artifact, str]:
     templates = assets.asset("print-pack") / "templates"
     environment = filling.environment_of(pack, templates)
     environment.globals |= {"document": _document, "for_tex": letters.header(), "has_drawing": drawings.__contains__}
-    environment.filters |= {"escaped": markdown.escaped, "oneline": markdown.oneline}
+    environment.filters |= {
+        "escaped": markdown.escaped,
+        "oneline": markdown.oneline,
+        "from_heading": markdown.from_heading,
+    }
     found: dict[Artifact, str] = {}
     for artifact in ARTIFACTS:
         if (templates / f"{artifact.file}.j2").exists():

@@ -6,6 +6,8 @@ import posixpath
 import re
 from collections.abc import Callable, Sequence, Set
 
+from orderkit.errors import Invalid
+
 WIDTH = 100
 """Dashes that stand for the whole width of a table; pandoc reads the share of each column from them."""
 NARROW = 72
@@ -70,6 +72,14 @@ def escaped(text: str) -> str:
 def oneline(text: str) -> str:
     """A plan or a statement on one line, its steps set apart."""
     return " · ".join(line.strip() for line in text.splitlines() if line.strip()).replace("`", "'")
+
+
+def from_heading(text: str, heading: str) -> str:
+    """What comes from that heading on. Raises Invalid where there is none."""
+    found = re.search(rf"(?m)^#+ {re.escape(heading)}$", text)
+    if found is None:
+        raise Invalid(f"there is no heading {heading}")
+    return text[found.start() :]
 
 
 def deeper(text: str, by: int = 1) -> str:
