@@ -93,7 +93,7 @@ def build(
         made: bytes = typst.compile(  # type: ignore[call-overload]
             source.encode(), root=str(folder), format="pdf", ignore_system_fonts=True, timestamp=seconds
         )
-    except typst.TypstError as error:
+    except RuntimeError as error:  # typst.TypstError is one, and not all of them are that
         raise Invalid(f"typst: {getattr(error, 'diagnostic', '') or error}") from error
     (folder / PDF).write_bytes(made)
     return printed

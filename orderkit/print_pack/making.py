@@ -113,7 +113,7 @@ def _write_pages(pack: Pack, folder: Path, drawings: Container[str]) -> list[Pag
         path = folder / artifact.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{whole}\n*{foot}*\n", encoding="utf-8")
-        pages.append(Page(artifact.file, artifact.title, _without_head(whole), foot, artifact.one_page))
+        pages.append(Page(artifact.file, artifact.title, without_head(whole), foot, artifact.one_page))
     return pages
 
 
@@ -182,7 +182,7 @@ def foot_of(pack: Pack, artifact: Artifact) -> str:
     return "Evidence " + "; ".join(told)
 
 
-def _without_head(text: str) -> str:
+def without_head(text: str) -> str:
     """Without the YAML that only pandoc's own command reads."""
     return re.sub(r"\A---\n.*?\n(---|\.\.\.)\n", "", text, count=1, flags=re.DOTALL)
 
