@@ -8,11 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orderkit import assets
 from orderkit.cli import print_pack as command
 from orderkit.print_pack import evidence, gathering, letters, making
 from orderkit.print_pack.artifacts import ARTIFACTS
@@ -26,12 +26,12 @@ __all__ = ["cli"]
 
 pytestmark = pytest.mark.integration
 
-WIDEST = 100
+WIDEST = 118
 """Characters of a line of code that xelatex sets on a page; typst wraps what is wider."""
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pack whose checks all hold, by decree: what they look at has tests of its own."""
     folder = tmp_path_factory.mktemp("pack")
     with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +39,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(running, "run", lambda *_, **__: {"of-nothing": {"ok": True, "said": "seen"}})
         patch.setattr(sys, "argv", ["orderkit", "print-pack", "-o", "pack", "--allow-missing"])
         command.print_pack(Path("pack"), "typst", collect=False, allow_missing=True, from_=None, json_=True)
-    yield folder / "pack"
+    return folder / "pack"
 
 
 def files(folder: Path) -> list[str]:
@@ -47,16 +47,16 @@ def files(folder: Path) -> list[str]:
 
 
 def test_it_has_every_page_that_has_a_template_and_every_decision(built: Path) -> None:
-    templates = making.assets.asset("print-pack") / "templates"
+    templates = assets.asset("print-pack") / "templates"
     expected = {one.file for one in ARTIFACTS if (templates / f"{one.file}.j2").exists()}
     assert expected <= set(files(built))
-    decisions = {path.name for path in (making.assets.asset("docs") / "decisions").glob("*.md")}
+    decisions = {path.name for path in (assets.asset("docs") / "decisions").glob("*.md")}
     assert {f"adrs/{name}" for name in decisions} <= set(files(built))
     assert {"openapi.yaml", PDF, "architecture/erd.svg", "architecture/erd.png"} <= set(files(built))
 
 
 def test_every_template_is_of_a_page() -> None:
-    templates = making.assets.asset("print-pack") / "templates"
+    templates = assets.asset("print-pack") / "templates"
     found = {str(path.relative_to(templates)) for path in templates.rglob("*.md.j2")}
     assert found <= {f"{one.file}.j2" for one in ARTIFACTS}
 
@@ -136,7 +136,9 @@ def test_as_json_it_says_the_same(built: Path, cli: Cli, tmp_path: Path) -> None
     assert told["pages"] > len(told["artifacts"])
 
 
-def test_a_folder_without_evidence_and_one_that_cannot_be_written_are_told(cli: Cli, tmp_path: Path, built: Path) -> None:
+def test_a_folder_without_evidence_and_one_that_cannot_be_written_are_told(
+    cli: Cli, tmp_path: Path, built: Path
+) -> None:
     told = cli("print-pack", "--from", str(tmp_path), "-o", str(tmp_path / "pack"))
     assert told.code == 2
     assert "there is no evidence in" in told.err
@@ -149,7 +151,9 @@ def test_a_folder_without_evidence_and_one_that_cannot_be_written_are_told(cli: 
 def test_without_the_extra_one_line_says_what_to_install() -> None:
     script = "import sys; sys.modules['typst'] = None; sys.argv = ['orderkit', 'print-pack']\n"
     script += "from orderkit.cli.main import main; main()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=dict(os.environ)
+    )
     assert done.returncode == 2
     assert done.stderr == "error: the print pack needs more packages; run: pip install 'orderkit[print]'\n"
 
