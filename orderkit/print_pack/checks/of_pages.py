@@ -141,6 +141,21 @@ async def _one_command(site: Site) -> str:
     return f"{piece.command}: everything up, played, judged by {len(judged)} counts and gone ({piece.commit})"
 
 
+async def _deployment(_site: Site) -> str:
+    compose, image = _text("compose.yaml"), _text("Dockerfile")
+    lacking = [name for name in ("api", "worker", "postgres", "redis") if not re.search(rf"(?m)^  {name}:$", compose)]
+    expect(not lacking, f"compose.yaml has no {', '.join(lacking)}")
+    expect(re.search(r"(?m)^USER \S+", image), "the image runs as root")
+    expect("HEALTHCHECK" in image or "healthcheck:" in compose, "nobody looks whether the containers are well")
+    return "an image that is not root's; API, worker, PostgreSQL and Redis together"
+
+
+async def _pipeline(_site: Site) -> str:
+    expect(".ci/run" in _text(".github/workflows/ci.yml"), "the workflow does not run what developers run")
+    expect("pytest" in _text("check") + _text(".ci/run"), "the check does not run the tests")
+    return "CI runs the commands that developers run: ./check, sdist, wheel, demo"
+
+
 async def _assistant(_site: Site) -> str:
     raise NotChecked("not yet: the assistant is not written")
 
@@ -199,6 +214,18 @@ CHECKS = (
         "One command brings up the whole environment.",
         _one_command,
         ("orderkit/cli/demo.py", "compose.yaml", "tests/cli/test_demo.py"),
+    ),
+    Check(
+        "pages.deployment",
+        "An image and a stack of containers are described.",
+        _deployment,
+        ("Dockerfile", "compose.yaml", "tests/architecture/test_packaging.py"),
+    ),
+    Check(
+        "pages.pipeline",
+        "Every change is checked by a pipeline.",
+        _pipeline,
+        (".github/workflows/ci.yml", ".ci/run", "check"),
     ),
     Check(
         "assistant",

@@ -18,7 +18,7 @@ DAYS, BUYERS = "JPY", "TWD"
 
 async def _per_day(site: Site) -> str:
     live = site.live
-    who, sku = await _bought(live, DAYS, (1, 2))
+    _who, sku = await _bought(live, DAYS, (1, 2))
 
     async def right() -> str:
         report = await _report(live, f"orders-per-day?currency={DAYS}")

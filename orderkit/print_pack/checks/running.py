@@ -49,9 +49,9 @@ def run(
 ) -> dict[str, Result]:
     """Runs the checks, or `only` those named: what came of each, by name, in the order of the table.
 
-    A stack is started for them in a folder of its own, on free ports, and stopped and removed in the end. Of the settings only
-    the database is looked at, and only read. `evidence` may have `coverage` and `demo`. `each` is told a name that is done. Blocks;
-    never raises for what a check finds.
+    A stack is started for them in a folder of its own, on free ports, and stopped and removed in the end. Of the settings
+    only the database is looked at, and only read. `evidence` may have `coverage` and `demo`. `each` is told a name that is
+    done. Blocks; never raises for what a check finds.
     """
     wanted = [CHECKS[name] for name in (CHECKS if only is None else dict.fromkeys(only))]
     known = evidence or {}

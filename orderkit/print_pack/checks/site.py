@@ -115,7 +115,7 @@ class Live:
         login = new_login("staff")
         await asyncio.to_thread(self._make_admin, login)
         async with asyncio.timeout(READY_WITHIN_S):
-            while not await self._shop.ready():  # noqa: ASYNC110 - other processes are waited for
+            while not await self._shop.ready():
                 self.processes.check()
                 await asyncio.sleep(0.1)
         self.staff = Person(login, "", await self.log_in(login))
@@ -134,7 +134,7 @@ class Live:
         """One request to the API, or to another server where `path` is a URL. Raises Fails where no answer comes."""
         url = path if path.startswith("http") else self.api + path
         try:
-            return await self._shop.ask(method, url, token=who and who.token, **sent)
+            return await self._shop.ask(method, url, token=who.token if who else None, **sent)
         except aiohttp.ClientError as error:
             raise Fails(f"{method} {path} got no answer ({type(error).__name__})") from None
 
