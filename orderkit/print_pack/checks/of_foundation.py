@@ -124,5 +124,6 @@ CHECKS = (
         "A process that is told to stop drains and ends well.",
         _drains,
         ("orderkit/serving.py", "tests/cli/test_serve.py"),
+        within_s=45,
     ),
 )

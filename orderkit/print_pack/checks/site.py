@@ -247,7 +247,8 @@ class Live:
 class Site:
     """All that checks look at. `why_not_live` says why there is no stack.
 
-    `outcomes` is how tests of the repository went, by id: passed or not; None where nobody ran them.
+    `outcomes` is how tests of the repository went, by id: passed or not; None where they did not run. `has_tests`: there are
+    some to be run, so that what is known of an earlier run does not count.
     """
 
     settings: Settings
@@ -258,7 +259,7 @@ class Site:
     coverage: Piece | None = None
     demo: Piece | None = None
     outcomes: Mapping[str, bool] | None = None
-    whose_tests: str = ""
+    has_tests: bool = False
     why_no_tests: str = "tests come with a checkout only, and there is no coverage evidence"
 
     @property
