@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from orderkit.api import access, examples, headers, refusing
+from orderkit.api import access, examples, headers, problems, refusing
 
 TAGS = {
     "orders": "Placing, reading, changing and cancelling orders, and the story of each.",
@@ -85,7 +85,7 @@ def _share(openapi: dict[str, Any]) -> None:
     for places in alike.values():
         responses, status = places[0]
         response = responses[status]
-        codes = response.get("content", {}).get(refusing.MEDIA_TYPE, {}).get("examples")
+        codes = response.get("content", {}).get(problems.MEDIA_TYPE, {}).get("examples")
         name = "_or_".join(codes or ())
         if len(places) == 1 or not codes or name in shared:
             continue
