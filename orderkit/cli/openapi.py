@@ -59,7 +59,7 @@ def _json(value: Any) -> str:
 
 
 def _yaml() -> str:
-    from orderkit.cli import yaml_text
+    from orderkit import yaml_text
 
     return yaml_text.text(_document())
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from orderkit.api import examples, problems
@@ -43,7 +43,7 @@ def test_every_example_is_answered_as_the_document_shows(shop: World, asked: Ask
         assert shown
         return
     written = examples.answers().get(asked.operation, {}).get(str(asked.status))
-    if shown is None or asked.body == first(asked.operation):
+    if shown is None or written is None or asked.body == first(asked.operation):
         assert shown == written, "run: python -m tests.examples"
     else:
         assert shown.keys() == written.keys()
@@ -126,8 +126,8 @@ def test_every_example_fits_its_schema() -> None:
 
 
 def check(value: Any, schema: dict[str, Any], where: str) -> None:
-    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": DOCUMENT["components"], **schema}
-    validator = jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker())
+    whole = {"components": DOCUMENT["components"], **schema}
+    validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
     assert [error.message for error in validator.iter_errors(value)] == [], where
 
 

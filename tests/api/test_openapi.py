@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from orderkit import yaml_text
 from orderkit.api import access, problems
-from orderkit.cli import yaml_text
 from orderkit.settings import Settings
 from tests.client import Client, application
 
