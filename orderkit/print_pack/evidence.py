@@ -27,10 +27,10 @@ CHEAP = {
 """Gathered at every run, and the command that does it."""
 DEAR = {
     "coverage": "./check",
-    "load": "python -m loadtests.against_pgbench --evidence",
-    "overload": "python -m loadtests.overload --evidence",
-    "reports": "python -m loadtests.reports --evidence",
-    "seeding": "python -m loadtests.seeding --evidence",
+    "load": "python -m loadtests.against_pgbench --evidence .orderkit/evidence/load.json",
+    "overload": "python -m loadtests.overload --evidence .orderkit/evidence/overload.json",
+    "reports": "python -m loadtests.reports --evidence .orderkit/evidence/reports.json",
+    "seeding": "python -m loadtests.seeding --evidence .orderkit/evidence/seeding.json",
     "demo": "orderkit print-pack --collect",
     "faults": "the fault run, which this version does not have yet",
 }

@@ -79,13 +79,13 @@ def environment_of(pack: Pack, templates: Path) -> Environment:
     """Jinja2 with the pack's context as globals, so that imported macros know it too."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(  # noqa: S701 - Markdown is no HTML
+    environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - Markdown is no HTML
     )
     environment.globals.update(pack.context())
     return environment
