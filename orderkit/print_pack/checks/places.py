@@ -90,7 +90,8 @@ def _packages(root: Path) -> Iterator[Path]:
 def _said_of(folder: Path) -> str:
     """The first line of what a package says of itself."""
     said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
-    return said.partition("\n")[0].removeprefix("orderkit: ")
+    line = said.partition("\n")[0].removeprefix("orderkit: ")
+    return line[:1].upper() + line[1:]
 
 
 def brief(said: str, room: int) -> str:
