@@ -203,7 +203,7 @@ def test_a_database_that_is_well_ticks_all_that_concerns_it(database: Database, 
         (f"DROP INDEX {INDEX}", {"database.order_indexes", "database.indexes", "database.plans"}),
         ("DROP INDEX ix_outbox_unsent", {"database.indexes", "database.plans"}),
         ("UPDATE alembic_version SET version_num = '0004'", {"database.schema"}),
-        ("DROP TABLE rollups_user", {"database.plans", "database.indexes", "reports.indexes"}),
+        ("DROP TABLE rollups", {"database.plans", "database.indexes", "reports.indexes"}),
         ("ALTER TABLE orders RENAME TO orders_of_before", {"database.models", "database.plans"}),
     ],
 )

@@ -32,6 +32,7 @@ TRACKER: tuple[Module, ...] = (
             Item("Every other index is there too", "database.indexes"),
             Item("Every query rides its index, as EXPLAIN says", "database.plans"),
             Item("“Why this index exists” is written for each", "database.why_indexes"),
+            Item("The page of them is what the program writes", "pages.why_indexes"),
             Item("Seed data by one command", "database.seed"),
         ),
         "modelling, migrations, reading query plans, what an index costs",
