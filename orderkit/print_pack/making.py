@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orderkit import assets
 from orderkit.errors import ConfigurationError, Invalid
 from orderkit.print_pack import building, filling, letters, markdown, plots, yaml
 from orderkit.print_pack.artifacts import ARTIFACTS, Artifact
 from orderkit.print_pack.building import Page, Printed
-from orderkit.print_pack.evidence import Piece, write
+from orderkit.print_pack.evidence import HOW, Piece, read, write
 from orderkit.print_pack.filling import Pack
 
 NEEDED = ("easydot", "jinja2", "pypandoc", "typst", "matplotlib")
@@ -202,10 +201,8 @@ def _facts(pack: Pack) -> dict[str, str]:
     }
 
 
-def evidence_in(folder: Path) -> dict[str, Any]:
+def evidence_in(folder: Path) -> dict[str, Piece | None]:
     """The pieces of a built pack. Raises Invalid where there are none."""
-    from orderkit.print_pack.evidence import HOW, read
-
     paths = {name: folder / "evidence" / f"{name}.json" for name in HOW}
     if not any(path.exists() for path in paths.values()):
         raise Invalid(f"there is no evidence in {folder}")
