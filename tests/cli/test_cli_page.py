@@ -146,7 +146,8 @@ def test_an_example_does_what_it_says(
         call = re.sub(r"\S+$", an_older_key(cli), call)
     if group == "seed":
         call = call.replace("50000", "50").replace("730", "73")
-    told = cli(*shlex.split(call)[1:], stdin=TYPED, *(["--yes"] if command in ("cancel", "refund", "discard") else []))
+    meant = ["--yes"] if command in ("cancel", "refund", "discard") else []
+    told = cli(*shlex.split(call)[1:], *meant, stdin=TYPED)
     # There is no worker here, which the doctor finds.
     assert told.code == 0 or (told.code, call) == (1, "orderkit doctor"), told
     assert told.out or told.err or " -o " in call
