@@ -30,6 +30,8 @@ extensions = ["myst_parser", "state_diagrams"]
 myst_heading_anchors = 6  # those of GitHub
 myst_fence_as_directive = ["mermaid"]
 
+smartquotes = False  # it would make one dash of the two of --json
+
 html_theme = "furo"
 html_title = "orderkit"
 html_static_path = ["static"]
