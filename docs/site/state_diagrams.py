@@ -1,6 +1,6 @@
 """Draws Mermaid's state diagrams while the site is built, so that a page needs no script and no network to show them.
 
-Only what docs/draw_states.py writes is understood: `direction LR` and arrows. Anything else ends the build.
+Only `direction LR` and arrows between states are understood, which is what docs/journey.md has. Anything else ends the build.
 """
 
 from __future__ import annotations
