@@ -11,7 +11,7 @@ from orderkit.print_pack.checks.checking import Check, Fails, expect, same
 from orderkit.print_pack.checks.of_database import planned
 from orderkit.print_pack.checks.site import PRICE, Live, Person, Site
 
-CURRENT_WITHIN_S = 10.0
+CURRENT_WITHIN_S = 20.0
 DAYS, BUYERS = "JPY", "TWD"
 """Currencies that nothing else here is sold in, so that a report of one has what its check bought and nothing else."""
 

@@ -82,7 +82,7 @@ async def _events(site: Site) -> str:
 
 
 async def _letter(live: Live, order_id: str) -> Any:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(20):
         while True:
             for letter in (await live.must(200, "GET", "/dead-letters?limit=100", live.staff)).body["items"]:
                 if letter["order_id"] == order_id:

@@ -190,7 +190,7 @@ class Live:
             raise Fails(f"an order was answered {reply.status} {reply.code or ''}, not 201")
         return reply.body
 
-    async def until(self, order_id: str, who: Person, *statuses: str, within_s: float = 12.0) -> Any:
+    async def until(self, order_id: str, who: Person, *statuses: str, within_s: float = 20.0) -> Any:
         """The order, once it has one of those statuses. Raises Fails when it does not get there."""
         seen: Any = None
         with suppress(TimeoutError):

@@ -28,7 +28,7 @@ SIX_WEEKS: tuple[Week, ...] = (
         (
             Item("Models, keys and the relationship", "database.models"),
             Item("Seed, then list orders by every filter", "database.seed"),
-            Item("orderkit explain, and one query --without its index", "database.plans"),
+            Item("`orderkit explain`, and one query `--without` its index", "database.plans"),
             Item("Why this index exists, for all of them", "database.why_indexes"),
         ),
         (
@@ -52,7 +52,7 @@ SIX_WEEKS: tuple[Week, ...] = (
             "Draw the lifecycle of a token, with every way that it ends.",
             "Explain aloud where identity lives when the server keeps no session in memory.",
         ),
-        "taking one route and listing everybody who may call it, then docs/access.md",
+        "taking one route and listing everybody who may call it, then `docs/access.md`",
     ),
     Week(
         4,
@@ -70,7 +70,7 @@ SIX_WEEKS: tuple[Week, ...] = (
             "Draw the states, and by which act each arrow is gone along.",
             "Write the failure flow of a timeout before, and after, the charge.",
         ),
-        "orderkit demo, with the story told aloud as it runs",
+        "`orderkit demo`, with the story told aloud as it runs",
     ),
     Week(
         5,
@@ -87,7 +87,7 @@ SIX_WEEKS: tuple[Week, ...] = (
             "Write why logs matter more than a debugger when the fault was yesterday.",
             "Take one alert and write what you would look at, in order.",
         ),
-        "one ready query of docs/logs.md, tried on a log of your own",
+        "one ready query of `docs/logs.md`, tried on a log of your own",
     ),
     Week(
         6,
