@@ -11,7 +11,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from sqlalchemy import Connection
 
 from orderkit import db, idempotency
@@ -76,22 +76,6 @@ class OrderIn(json_body.Body):
 
     With a `currency` all lines are priced in it; without one, each in its product's own, which must be the same.
     """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "items": [{"sku": "TEA-001", "quantity": 2}],
-                "payment_method": "pm_card_visa",
-                "shipping_address": {
-                    "name": "A Customer",
-                    "line1": "1 High Street",
-                    "city": "London",
-                    "postal_code": "N1 9GU",
-                    "country": "GB",
-                },
-            }
-        }
-    )
 
     items: Annotated[list[LineIn], Field(min_length=1, max_length=100)]
     payment_method: Annotated[str, Field(min_length=1, max_length=64)]

@@ -91,9 +91,10 @@ def _gather(settings: Settings, store: Store) -> Mapping[str, Piece | None]:
 def _make(evidence: Mapping[str, Piece | None], output: Path, engine: str) -> Made:
     from orderkit.cli.progress import progress
     from orderkit.print_pack import making
+    from orderkit.print_pack.checks import context
     from orderkit.print_pack.filling import Pack
 
-    pack = Pack(evidence)
+    pack = Pack(evidence, context())
     with progress("pages", making.count_pages()) as each:
         return making.make(pack, output, making.drawings(), engine=engine, each=each)
 

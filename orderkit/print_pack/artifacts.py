@@ -26,7 +26,12 @@ ARTIFACTS: tuple[Artifact, ...] = (
     Artifact("tests/load-report.md", "Load", ("load", "overload", "reports", "seeding")),
     Artifact("tests/fault-report.md", "Faults", ("faults",)),
     Artifact("observability/checklist.md", "Observability", ("checks",)),
-    Artifact("interview-brief.md", "Interview brief", ("demo", "coverage", "load"), one_page=False),
+    Artifact(
+        "interview-brief.md",
+        "Interview brief",
+        ("demo", "coverage", "load", "reports", "seeding", "checks"),
+        one_page=False,
+    ),
     Artifact("tracker.md", "Execution tracker", ("checks",), one_page=False),
     Artifact("material-notes.md", "Material notes", ("versions",), one_page=False),
     Artifact("where-is-it.md", "Where is it", ("checks",)),
