@@ -17,6 +17,8 @@ from orderkit.print_pack.filling import Pack
 
 NEEDED = ("easydot", "jinja2", "pypandoc", "typst", "matplotlib")
 DECISIONS_AFTER = "decisions-and-tradeoffs.md"
+RECORDS = "[0-9]*.md"
+"""Files of decisions; the folder has an overview of them besides."""
 PIXELS_AN_INCH = 220
 
 
@@ -51,7 +53,7 @@ def drawings() -> Mapping[str, Callable[[], str]]:
 
 def count_pages() -> int:
     """Files that go into the PDF."""
-    return len(ARTIFACTS) + len(list((assets.asset("docs") / "decisions").glob("*.md")))
+    return len(ARTIFACTS) + len(list((assets.asset("docs") / "decisions").glob(RECORDS)))
 
 
 def make(
@@ -138,7 +140,7 @@ def _filled(pack: Pack, drawings: Container[str]) -> dict[Artifact, str]:
 
 def _decisions() -> dict[Artifact, str]:
     found = {}
-    for path in sorted((assets.asset("docs") / "decisions").glob("*.md")):
+    for path in sorted((assets.asset("docs") / "decisions").glob(RECORDS)):
         text = path.read_text(encoding="utf-8")
         number, title = re.findall(r"(?m)^# (\d+)\. (.+)$", text)[0]
         file = moved(f"docs/decisions/{path.name}")
