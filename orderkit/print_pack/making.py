@@ -176,12 +176,12 @@ def foot_of(pack: Pack, artifact: Artifact) -> str:
             by_run.setdefault((piece.version, piece.commit, piece.machine), []).append(piece)
     if not by_run:
         return f"orderkit {pack.version} ({pack.commit}), {pack.made_at:%Y-%m-%d}"
-    told = []
+    runs: dict[str, list[str]] = {}
     for (version, commit, machine), pieces in by_run.items():
         names = ", ".join(piece.name for piece in pieces)
         last = max(piece.made_at for piece in pieces)
-        told.append(f"{names}: {last:%Y-%m-%d %H:%M} UTC, orderkit {version} ({commit}), {machine}")
-    return "Evidence " + "; ".join(told)
+        runs.setdefault(machine, []).append(f"{names}: {last:%Y-%m-%d %H:%M} UTC, orderkit {version} ({commit})")
+    return "Evidence " + "; ".join(f"{'; '.join(told)}; on {machine}" for machine, told in runs.items())
 
 
 def without_head(text: str) -> str:
