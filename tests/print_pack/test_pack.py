@@ -173,3 +173,20 @@ def test_an_index_that_does_not_serve_its_query_has_no_tick(built: Path, cli: Cl
     assert re.search(r"- \[ \] `ix_orders_created_at`", schema)
     assert "sorts all rows" in schema
     assert len(re.findall(r"- \[ \] `", schema)) == 1
+
+
+def test_every_command_of_the_runbook_is_one_that_a_test_executes(built: Path) -> None:
+    page, tested = (built / "runbook.md").read_text(), (assets.asset("docs") / "runbook.md").read_text()
+    blocks = re.findall(r"(?ms)^ *```sh\n(.*?)^ *```$", page)
+    lines = {line.strip() for block in blocks for line in block.splitlines()}
+    assert len(lines) > 20
+    assert {line for line in lines if line not in tested} == {"orderkit version"}
+
+
+def test_every_command_that_the_runbook_names_is_there(built: Path) -> None:
+    there = {
+        one["name"]: {sub["name"] for sub in one["commands"]} for one in read(built / "evidence" / "commands.json").data
+    }
+    for name, sub in re.findall(r"`orderkit ([a-z-]+) ?([a-z-]*)", (built / "runbook.md").read_text()):
+        assert name in there
+        assert not sub or not there[name] or sub in there[name], (name, sub)
