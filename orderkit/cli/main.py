@@ -35,9 +35,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Follow one order through the logs of all processes, or find lines by what they say."),
     "explain": ("explain", "Show which index serves each query, and what it would cost without."),
     "system": ("system", "See what waits to be done and for how long, and what is measured."),
+    "commands": ("commands", "Print, as Markdown, what every command takes, with an example and its exit codes."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
     "doctor": ("doctor", "Say what is wrong with this installation, and what to do."),
+    "print-pack": ("print_pack", "Make the pages and the PDF to show orderkit by, from what it shows when it runs."),
     "version": ("version", "Print the version."),
 }
 """Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""
