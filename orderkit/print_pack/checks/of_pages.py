@@ -117,10 +117,13 @@ async def _runbook(site: Site) -> str:
 
 
 async def _interview(_site: Site) -> str:
-    page = _text("print-pack/templates/interview-brief.md.j2").lower()
-    for said in ("demo", "trade-off", "pitch"):
-        expect(said in page, f"the brief has no {said}")
-    return f"{DEMO_STEPS} demo steps, the trade-offs, and a pitch"
+    page = _text("print-pack/templates/interview-brief.md.j2")
+    found = re.search(r"(?ms)^## [^\n]*steps to show$(.*?)^## ", page)
+    steps = re.findall(r"(?m)^\d\. \*\*", found[1]) if found else []
+    same(len(steps), DEMO_STEPS, "demo steps of the brief")
+    for said in ("trade-off", "## The pitch, three minutes", "## The pitch, two minutes"):
+        expect(said in page, f"the brief has no {said.removeprefix('## ')}")
+    return f"{DEMO_STEPS} demo steps, the most important trade-off, and a pitch of three minutes and of two"
 
 
 async def _one_command(site: Site) -> str:
