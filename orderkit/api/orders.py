@@ -187,7 +187,7 @@ router.add_api_route(
     responses={
         201: {"model": answers.OrderAnswer, "description": "Paid."},
         202: {"model": answers.OrderAnswer, "description": "Placed; the payment is settled in the background."},
-        **problems.responses(400, 401, 402, 409, 413, 415, 422, 503),
+        **problems.responses(400, 401, 402, 403, 409, 413, 415, 422, 503),
     },
     openapi_extra=json_body.documented(OrderIn)
     | {
@@ -234,7 +234,7 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
     return Response(given.answer.body, given.answer.status, headers, media_type)
 
 
-@router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 404, 422)})
+@router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 403, 404, 422)})
 def get_order(
     order_id: UUID,
     caller: Reader,
