@@ -14,7 +14,7 @@ from orderkit.print_pack.checks.site import Site, run
 from orderkit.print_pack.evidence import Piece
 from orderkit.settings import PREFIX
 
-WITHIN_S = 110.0
+WITHIN_S = 150.0
 LEAST_PERCENT = 70.0
 
 UNIT = ("tests/money/test_money.py", "tests/orders/test_pricing.py", "tests/idempotency/test_rules.py")
