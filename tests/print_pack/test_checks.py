@@ -314,7 +314,13 @@ def test_the_contract_is_compared_line_by_line(
     committed = tmp_path / "openapi.yaml"
     committed.write_text(yaml_text.text({"openapi": "3.1.0", "paths": {"/a": {}}}), encoding="utf-8")
     monkeypatch.setattr(of_pages, "asset", lambda _name: committed)
-    for paths, ok in (({"/a": {}}, True), ({}, False), ({"/a": {}, "/b": {}}, False), ({"/b": {}}, False)):
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"/a": {}}, True),
+        ({}, False),
+        ({"/a": {}, "/b": {}}, False),
+        ({"/b": {}}, False),
+    ]
+    for paths, ok in cases:
         served = {"openapi": "3.1.0", "paths": paths}
         assert judged(CHECKS["pages.contract"], Site(settings, stack=Pretender(tmp_path, 200, served)))["ok"] is ok
 
