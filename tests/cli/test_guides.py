@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orderkit import migrating
 from orderkit.cli import main
 from orderkit.db import Database
+from orderkit.demo.processes import free_port
+from orderkit.settings import judge_settings
 from tests.cli.conftest import Cli
 from tests.factories import make_product, make_user
 from tests.processes import Processes
@@ -85,6 +89,30 @@ def test_the_program_of_getting_started_buys_one(database: Database, processes: 
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("201 paid 1999 GBP\n", "")
+
+
+@pytest.mark.integration
+def test_postgresql_and_redis_for_developers_start_and_are_gone_with_their_program() -> None:
+    [block] = [one for one in blocks("development.md") if "PYTHON" in one]
+    program = block.partition("<<'PYTHON'\n")[2].partition("PYTHON\n")[0].replace("6390", str(free_port()))
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as running:
+        assert running.stdout is not None
+        told = [shlex.split(running.stdout.readline())[1].partition("=") for _ in range(2)]
+        started = psutil.Process(running.pid).children(recursive=True)
+        assert started
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0
+    given = {name: value for name, _, value in told}
+    assert given["ORDERKIT_DATABASE_URL"].startswith("postgresql://")
+    assert given["ORDERKIT_REDIS_URL"].startswith("redis://127.0.0.1:")
+    assert (
+        judge_settings(database_url=given["ORDERKIT_DATABASE_URL"], redis_url=given["ORDERKIT_REDIS_URL"]).problems
+        == []
+    )
+    assert psutil.wait_procs(started, timeout=20)[1] == []
 
 
 def commands_named() -> Iterator[tuple[str, str]]:

@@ -13,9 +13,11 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import text
 
+from orderkit import yaml_text
 from orderkit.db import Database
 from orderkit.demo.customers import Login, Reply
 from orderkit.demo.evidence import Facts, Ledger, Money, Stock
+from orderkit.explain import indexes
 from orderkit.print_pack import stamps
 from orderkit.print_pack.checks import of_observability, of_pages, of_tests, running
 from orderkit.print_pack.checks.checking import Check, Fails, NotChecked
@@ -24,6 +26,7 @@ from orderkit.print_pack.checks.site import Live, Person, Ran, Site, Where
 from orderkit.print_pack.checks.table import CHECKS
 from orderkit.print_pack.evidence import Piece
 from orderkit.settings import Settings
+from tests.engines import on_postgresql
 
 INDEX = "ix_orders_user_id_created_at"
 OF_DATABASE = (
@@ -45,10 +48,13 @@ LIVE = [
 ]
 
 
+BOTH = pytest.mark.parametrize("engine_name", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def engine_name() -> str:
-    """One engine will do: what plans say is tested on both."""
-    return "sqlite"
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """One engine, unless a test asks for both."""
+    return str(getattr(request, "param", "sqlite"))
 
 
 def piece(name: str, data: Any) -> Piece:
@@ -71,7 +77,7 @@ def test_all_hold_on_a_stack_that_is_well(tmp_path: Path) -> None:
     wanted = [name for name, check in CHECKS.items() if check not in of_tests.CHECKS] + ["tests.coverage"]
     told: list[str] = []
     nowhere = Settings(_env_file=None, home=tmp_path / "none")
-    found = run(nowhere, evidence={"coverage": COVERAGE, "demo": DEMO}, only=wanted, each=told.append)
+    found = run(nowhere, evidence={"coverage": COVERAGE, "demo": DEMO}, only=wanted, each=told.append, within_s=900)
     wrong = {name: result["said"] for name, result in found.items() if not result["ok"]}
     assert wrong == {"assistant": "not checked: not yet: the assistant is not written"}
     assert list(found) == wanted
@@ -192,6 +198,7 @@ def test_a_stack_that_does_not_start_is_told_and_the_rest_is_checked(
 # ── the user's database ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@BOTH
 def test_a_database_that_is_well_ticks_all_that_concerns_it(database: Database, settings: Settings) -> None:
     where = Site(settings, database=database)
     assert [name for name in OF_DATABASE if not judged(CHECKS[name], where)["ok"]] == []
@@ -216,6 +223,35 @@ def test_what_is_broken_in_the_database_is_not_ticked(
     found = {name for name in OF_DATABASE if not judged(CHECKS[name], where)["ok"]}
     assert broken <= found
     assert len(found) < len(OF_DATABASE)
+
+
+def test_a_database_that_is_away_is_told_and_not_where_it_was(settings: Settings) -> None:
+    url = "postgresql+psycopg://somebody:secret@127.0.0.1:1/orders"
+    where = Site(settings.model_copy(update={"database_url": url, "db_timeout": 1.0}))
+    with running.own_database(where):
+        assert where.whose == "the database of this installation"
+        for name in OF_DATABASE:
+            assert judged(CHECKS[name], where) == {"ok": False, "said": "the database does not answer"}
+
+
+def test_a_database_that_was_never_migrated_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "orderkit.db").touch()
+    where = Site(Settings(_env_file=None, home=tmp_path))
+    with running.own_database(where):
+        assert where.database is None
+
+
+@on_postgresql
+def test_an_index_that_is_gone_from_postgresql_is_not_ticked(database: Database, settings: Settings) -> None:
+    where, index = Site(settings, database=database), indexes.all_indexes()[INDEX][1]
+    with database.transaction() as session:
+        index.drop(session.connection())
+    try:
+        found = {name for name in OF_DATABASE if not judged(CHECKS[name], where)["ok"]}
+    finally:
+        with database.transaction() as session:
+            index.create(session.connection())
+    assert found == {"database.order_indexes", "database.indexes", "database.plans"}
 
 
 def test_without_any_database_nothing_is_claimed_of_one(settings: Settings) -> None:
@@ -275,15 +311,18 @@ def test_pages_that_say_nothing_do_not_hold(
 def test_the_contract_is_compared_line_by_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "committed").write_text("openapi: 3.1.0\npaths: {}\n", encoding="utf-8")
-    (tmp_path / "openapi.json").write_text('{"paths": {}}', encoding="utf-8")
-    monkeypatch.setattr(of_pages, "asset", lambda _name: tmp_path / "committed")
-    where = Site(settings, stack=Pretender(tmp_path, 200, {"paths": {}}))
-    for made, ok in (("openapi: 3.1.0\npaths: {}\n", True), ("openapi: 3.1.0\npaths: {a: b}\n", False), ("", False)):
-        (tmp_path / "openapi.yaml").write_text(made, encoding="utf-8")
-        assert judged(CHECKS["pages.contract"], where)["ok"] is ok
-    (tmp_path / "openapi.json").write_text('{"paths": {"/new": {}}}', encoding="utf-8")
-    assert judged(CHECKS["pages.contract"], where)["said"] == "what is served is not what orderkit openapi prints"
+    committed = tmp_path / "openapi.yaml"
+    committed.write_text(yaml_text.text({"openapi": "3.1.0", "paths": {"/a": {}}}), encoding="utf-8")
+    monkeypatch.setattr(of_pages, "asset", lambda _name: committed)
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"/a": {}}, True),
+        ({}, False),
+        ({"/a": {}, "/b": {}}, False),
+        ({"/b": {}}, False),
+    ]
+    for paths, ok in cases:
+        served = {"openapi": "3.1.0", "paths": paths}
+        assert judged(CHECKS["pages.contract"], Site(settings, stack=Pretender(tmp_path, 200, served)))["ok"] is ok
 
 
 def test_a_diagram_that_is_no_picture_or_cannot_be_drawn(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ OBSERVABILITY: dict[str, tuple[Item, ...]] = {
     ),
     "Traces": (
         Item("A trace that comes in goes on through API, worker and provider", "traces.continued"),
+        Item("Asked for, there are spans of requests, queries, events, calls and the worker", "tests.spans"),
         Item("Each request has an id that its answer carries", "request.id"),
         Item("An order tells its own story, call by call", "orders.timeline"),
     ),

@@ -124,6 +124,5 @@ CHECKS = (
         "A process that is told to stop drains and ends well.",
         _drains,
         ("orderkit/serving.py", "tests/cli/test_serve.py"),
-        within_s=45,
     ),
 )

@@ -14,7 +14,7 @@ from orderkit.print_pack.checks.site import Site, run
 from orderkit.print_pack.evidence import Piece
 from orderkit.settings import PREFIX
 
-WITHIN_S = 80.0
+WITHIN_S = 150.0
 LEAST_PERCENT = 70.0
 
 UNIT = ("tests/money/test_money.py", "tests/orders/test_pricing.py", "tests/idempotency/test_rules.py")
@@ -42,6 +42,7 @@ ISOLATED = (
     "tests/architecture/test_harness.py"
     "::test_a_test_knows_nothing_of_the_shell_or_of_the_test_before_it_is_marked_and_can_be_repeated",
 )
+SPANS = ("tests/observability/test_tracing.py::test_one_trace_spans_request_database_event_worker_and_carrier",)
 RULES = ("tests/architecture/test_rules.py",)
 
 
@@ -127,6 +128,7 @@ CHECKS = (
     _passed(
         "tests.isolated", "Tests know nothing of each other, and any failure can be repeated by its seed.", ISOLATED
     ),
+    _passed("tests.spans", "One trace has spans of request, database, event, worker and carrier.", SPANS),
     _passed("tests.rules", "Rules of the architecture are tests.", RULES),
     Check(
         "tests.coverage",
