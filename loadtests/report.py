@@ -111,7 +111,7 @@ def markdown(run: Run) -> str:
     requests = sum(route["requests"] for route in told["routes"])
     facts = {
         "date": f"{run.started:%Y-%m-%d %H:%M} UTC",
-        "orderkit": f"{__version__}, commit {stamps.commit()}",
+        "orderkit": f"{__version__}, commit {stamps.revision()}",
         "machine": stamps.machine(),
         "database": run.engine,
         "server": "one process of `orderkit serve`, builtin gateway, logs to a file; no worker",

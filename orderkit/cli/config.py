@@ -106,6 +106,19 @@ def env_example(
         raise Invalid(f"cannot write {output}: {error.strerror}") from None
 
 
+@app.command(epilog="Example: orderkit config docs -o docs/configuration.md")
+def docs(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of to stdout.")] = None,
+) -> None:
+    """Print, as Markdown, what every setting is for, its bounds, and which process reads it.
+
+    Says nothing of the configuration that there is.
+    """
+    from orderkit.cli import printing, settings_page
+
+    printing.write(settings_page.text(), output)
+
+
 def describe() -> list[Described]:
     """All settings as they are now, read without checking them."""
     from orderkit.settings import PREFIX, Settings, read_env_file
@@ -120,7 +133,7 @@ def describe() -> list[Described]:
         elif variable in file:
             value, source = file[variable] or "", ".env"
         else:
-            value, source = _default(field), "default"
+            value, source = default(field), "default"
         found.append(
             Described(
                 variable, _without_secrets(value, field, is_url=name.endswith("_url")), source, field.description or ""
@@ -135,21 +148,22 @@ def env_example_text() -> str:
 
     parts = [ENV_EXAMPLE_HEAD]
     for name, field in Settings.model_fields.items():
-        choices = _choices(field.annotation)
-        told = f"{field.description} One of: {', '.join(choices)}." if choices else str(field.description)
+        values = choices(field.annotation)
+        told = f"{field.description} One of: {', '.join(values)}." if values else str(field.description)
         comment = textwrap.indent(textwrap.fill(told, 116, break_on_hyphens=False), "# ")
-        parts.append(f"{comment}\n#{PREFIX}{name.upper()}={_default(field)}\n")
+        parts.append(f"{comment}\n#{PREFIX}{name.upper()}={default(field)}\n")
     return "\n".join(parts)
 
 
-def _default(field: FieldInfo) -> str:
+def default(field: FieldInfo) -> str:
+    """A default as it is written in the environment; nothing where there is none."""
     value = field.default
     if value is None:
         return ""
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
-def _choices(annotation: Any) -> list[str]:
+def choices(annotation: Any) -> list[str]:
     """The values of a Literal, also of one that may be None."""
     values = [one for part in get_args(annotation) for one in (get_args(part) or (part,))]
     return [one for one in values if isinstance(one, str)]

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Follow one order through the logs of all processes, or find lines by what they say."),
     "explain": ("explain", "Show which index serves each query, and what it would cost without."),
     "system": ("system", "See what waits to be done and for how long, and what is measured."),
+    "commands": ("commands", "Print, as Markdown, what every command takes, with an example and its exit codes."),
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
     "doctor": ("doctor", "Say what is wrong with this installation, and what to do."),

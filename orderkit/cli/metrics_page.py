@@ -13,8 +13,9 @@ HEAD = """\
 
 `GET /metrics` of the API tells it in Prometheus' text format, and so does the worker where it is given a port:
 `orderkit worker --metrics-port 9100`, or `ORDERKIT_WORKER_METRICS_PORT`. With `ORDERKIT_METRICS_TOKEN` set, both ask for it as a
-bearer token. Alert rules and a scrape configuration are in [deploy/prometheus](../deploy/prometheus), a dashboard for Grafana in
-[deploy/grafana](../deploy/grafana/orderkit.json), and [the runbook](runbook.md) says what to do about each alert.
+bearer token. There are [alert rules](../deploy/prometheus/rules.yml),
+[a scrape configuration](../deploy/prometheus/prometheus.yml) and [a dashboard for Grafana](../deploy/grafana/orderkit.json), and
+[the runbook](runbook.md) says what to do about each alert.
 
 - `orderkit serve --workers N` has N processes, and whichever is scraped tells the numbers of all: counters and histograms are
   added up, and each gauge says below how. What a process counted stays when it ends, its gauges do not.

@@ -55,13 +55,9 @@ def print_pack(
 
     making.require()
     settings = load_settings()
-    if from_ is not None:
-        evidence, failed = making.evidence_in(from_), {}
-    else:
-        store = Store.of(settings.home)
-        failed = _collect(store) if collect else {}
-        evidence = _gather(settings, store)
-    made = _make(evidence, output, pdf_engine)
+    store = Store.of(settings.home)
+    failed = _collect(store) if collect else {}
+    made = _make(_gather(settings, store) if from_ is None else making.evidence_in(from_), output, pdf_engine)
     _show(made, failed, json_=json_)
     if made.missing and not allow_missing:
         raise typer.Exit(DOES_NOT_HOLD)
@@ -72,10 +68,8 @@ def _collect(store: Store) -> dict[str, str]:
     from orderkit.print_pack import collecting
     from orderkit.print_pack.evidence import DEAR
 
-    names = [name for name in DEAR if store.find(name) is None]
-    return collecting.collect(
-        store, names, lambda name: typer.echo(f"making evidence: {name} ({DEAR[name]})", err=True)
-    )
+    names = [name for name, command in DEAR.items() if command and store.find(name) is None]
+    return collecting.collect(store, names, lambda name: typer.echo(f"making evidence: {name}", err=True))
 
 
 def _gather(settings: Settings, store: Store) -> Mapping[str, Piece | None]:
@@ -97,9 +91,10 @@ def _gather(settings: Settings, store: Store) -> Mapping[str, Piece | None]:
 def _make(evidence: Mapping[str, Piece | None], output: Path, engine: str) -> Made:
     from orderkit.cli.progress import progress
     from orderkit.print_pack import making
+    from orderkit.print_pack.checks import context
     from orderkit.print_pack.filling import Pack
 
-    pack = Pack(evidence)
+    pack = Pack(evidence, context())
     with progress("pages", making.count_pages()) as each:
         return making.make(pack, output, making.drawings(), engine=engine, each=each)
 
@@ -124,7 +119,7 @@ def _show(made: Made, failed: Mapping[str, str], *, json_: bool) -> None:
         typer.echo("\nno evidence yet:", err=True)
         for name in made.missing:
             why = f" (tried: {failed[name]})" if name in failed else ""
-            typer.echo(f"  {name}: {HOW[name]}{why}", err=True)
+            typer.echo(f"  {name}: {HOW[name] or 'this version has no command that makes it'}{why}", err=True)
 
 
 def _fits(pages: int, *, one_page: bool) -> str:

@@ -21,6 +21,7 @@ ARTIFACTS: tuple[Artifact, ...] = (
     Artifact("architecture/diagrams.md", "Diagrams", ("models",), one_page=False),
     Artifact("architecture/schema.md", "Schema and indexes", ("models", "plans"), one_page=False),
     Artifact("api-contracts.md", "API contracts", ("openapi",)),
+    Artifact("endpoints.md", "Endpoints", ("openapi",)),
     Artifact("decisions-and-tradeoffs.md", "Decisions and trade-offs", ()),
     Artifact("tests/coverage-summary.md", "Tests and coverage", ("coverage",)),
     Artifact("tests/load-report.md", "Load", ("load", "overload", "reports", "seeding")),

@@ -67,36 +67,77 @@ def build(
 
     `each` is told 1 for each page that is set. Raises Invalid for what typst does not take, with its words.
     """
-    import typst
-
     files = frozenset(page.file for page in pages)
     bodies = {}
     for page in pages:
         bodies[page.file] = typesetting.typst(page.markdown, page.file, files, lambda name: _picture(folder, name))
         each(1)
-    chosen = list(pages)
+    press = _Press(folder, style.read_text(encoding="utf-8"), facts, bodies)
     try:
-        for smaller in SIZES_PT[1:]:
-            places = _places(folder, _source(style, chosen, bodies, facts))
-            long = {one.file for one in _printed(chosen, places) if not one.fits}
-            if not long:
-                break
-            chosen = [replace(page, size=smaller) if page.file in long else page for page in chosen]
-        source = _source(style, chosen, bodies, facts)
-        printed = _printed(chosen, _places(folder, source))
-        # What does not fit small does not fit large either: then it is at least read with ease.
-        runs_over = {one.file for one in printed if not one.fits}
-        if runs_over:
-            chosen = [replace(page, size=SIZES_PT[0]) if page.file in runs_over else page for page in chosen]
-            source = _source(style, chosen, bodies, facts)
-            printed = _printed(chosen, _places(folder, source))
-        made: bytes = typst.compile(  # type: ignore[call-overload]
-            source.encode(), root=str(folder), format="pdf", ignore_system_fonts=True, timestamp=seconds
-        )
-    except typst.TypstError as error:
+        printed = press.places(pages)
+        if long := [page for page in pages if page.file in {one.file for one in printed if not one.fits}]:
+            pages = _smaller(press, pages, long)
+            printed = press.places(pages)
+        (folder / PDF).write_bytes(press.pdf(pages, seconds))
+    except RuntimeError as error:  # typst.TypstError is one, and not all of its errors are that
         raise Invalid(f"typst: {getattr(error, 'diagnostic', '') or error}") from error
-    (folder / PDF).write_bytes(made)
     return printed
+
+
+def _smaller(press: _Press, pages: Sequence[Page], long: Sequence[Page]) -> list[Page]:
+    """The pages, where each of `long` has the largest size at which it is one sheet. What fits at none stays as it is."""
+    fitting: dict[str, Page] = {}
+    for size in SIZES_PT[1:]:
+        tried = [replace(page, size=size) for page in long if page.file not in fitting]
+        if tried:
+            found = press.places(tried, besides=pages)
+            fitting |= {page.file: page for page, one in zip(tried, found, strict=True) if one.fits}
+    return [fitting.get(page.file, page) for page in pages]
+
+
+class _Press:
+    """typst with the pack's style, and the body of every page."""
+
+    def __init__(self, folder: Path, style: str, facts: Mapping[str, str], bodies: Mapping[str, str]) -> None:
+        import typst
+
+        self._compiler = typst.Compiler
+        self._fonts = typst.Fonts(include_system_fonts=False)
+        self._folder = folder
+        told = "".join(f"({_text(name)}, {_text(said)}), " for name, said in facts.items())
+        title = f"title: {_text('Print pack')}, about: {_text(ABOUT)}, facts: ({told})"
+        self._head = f"{style}\n#show: pack.with({title})\n"
+        self._bodies = bodies
+
+    def pdf(self, pages: Sequence[Page], seconds: int) -> bytes:
+        made = self._typst(self._source(pages)).compile(format="pdf", timestamp=seconds)
+        assert isinstance(made, bytes)  # noqa: S101 - pages of a PDF are one file
+        return made
+
+    def places(self, pages: Sequence[Page], besides: Sequence[Page] = ()) -> list[Printed]:
+        """Where each page comes to be. Of those `besides` only what links lead to is there, which takes next to no time."""
+        others = {page.file for page in besides} - {page.file for page in pages}
+        source = self._source(pages) + b"".join(_target(file) for file in sorted(others))
+        found = json.loads(self._typst(source).query("<pages>", field="value", one=True))
+        by_file = {one["file"]: one for one in found}
+        return [
+            Printed(page.file, page.title, by_file[page.file]["first"], by_file[page.file]["last"], page.one_page)
+            for page in pages
+        ]
+
+    def _typst(self, source: bytes) -> Any:
+        return self._compiler(input=source, root=str(self._folder), font_paths=self._fonts)
+
+    def _source(self, pages: Sequence[Page]) -> bytes:
+        parts = [self._head]
+        for page in pages:
+            names = ", ".join(_text(one) for one in (page.file, page.title, page.foot))
+            parts.append(f"#artifact({names}, {page.size}pt)[\n{self._bodies[page.file]}\n]\n")
+        return "\n".join(parts).encode()
+
+
+def _target(file: str) -> bytes:
+    return f"#metadata(none)<{typesetting.label(file)}>\n".encode()
 
 
 XELATEX_S = 600
@@ -131,34 +172,6 @@ def _picture(folder: Path, name: str) -> str:
     """The drawing itself rather than its raster, from the root of the folder."""
     drawn = str(Path(name).with_suffix(".svg"))
     return f"/{drawn}" if (folder / drawn).exists() else f"/{name}"
-
-
-def _source(style: Path, pages: Sequence[Page], bodies: Mapping[str, str], facts: Mapping[str, str]) -> str:
-    parts = [style.read_text(encoding="utf-8")]
-    told = "".join(f"({_text(name)}, {_text(said)}), " for name, said in facts.items())
-    parts.append(f"#show: pack.with(title: {_text('Print pack')}, about: {_text(ABOUT)}, facts: ({told}))\n")
-    for page in pages:
-        names = ", ".join(_text(one) for one in (page.file, page.title, page.foot))
-        parts.append(f"#artifact({names}, {page.size}pt)[\n{bodies[page.file]}\n]\n")
-    return "\n".join(parts)
-
-
-def _places(folder: Path, source: str) -> list[dict[str, Any]]:
-    import typst
-
-    found: str = typst.query(  # type: ignore[type-var]
-        source.encode(), "<pages>", field="value", one=True, root=str(folder), ignore_system_fonts=True
-    )
-    places: list[dict[str, Any]] = json.loads(found)
-    return places
-
-
-def _printed(pages: Sequence[Page], places: Sequence[Mapping[str, Any]]) -> list[Printed]:
-    by_file = {one["file"]: one for one in places}
-    return [
-        Printed(page.file, page.title, by_file[page.file]["first"], by_file[page.file]["last"], page.one_page)
-        for page in pages
-    ]
 
 
 def _text(text: str) -> str:

@@ -32,9 +32,9 @@ DEAR = {
     "reports": "python -m loadtests.reports --evidence .orderkit/evidence/reports.json",
     "seeding": "python -m loadtests.seeding --evidence .orderkit/evidence/seeding.json",
     "demo": "orderkit print-pack --collect",
-    "faults": "the fault run, which this version does not have yet",
+    "faults": "",
 }
-"""Made by commands that take minutes, and kept."""
+"""Made by commands that take minutes, and kept. "": this version has no command that makes it."""
 HOW: Mapping[str, str] = CHEAP | DEAR
 
 
@@ -70,7 +70,7 @@ def stamped(name: str, data: Any, command: str | None = None) -> Piece:
     """What was found just now, by this program on this machine."""
     plain = json.loads(json.dumps(data, default=str))  # as a file gives it back
     made_at = now().replace(microsecond=0)
-    return Piece(name, made_at, stamps.commit(), __version__, stamps.machine(), command or HOW[name], plain)
+    return Piece(name, made_at, stamps.revision(), __version__, stamps.machine(), command or HOW[name], plain)
 
 
 def read(path: Path) -> Piece:

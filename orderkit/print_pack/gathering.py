@@ -157,8 +157,8 @@ def _is_there(settings: Settings) -> bool:
 
 def seeded(folder: Path, settings: Settings) -> Database:
     """A database of its own in `folder`, with a past."""
-    ours = {"database_url": f"sqlite:///{folder / 'orderkit.db'}", "replica_url": None, "slow_query": 0.0}
-    database = Database(settings.model_copy(update=ours))
+    # By its own argument: a copy of settings remembers the URL that the settings once resolved.
+    database = Database(settings.model_copy(update={"slow_query": 0.0}), url=f"sqlite:///{folder / 'orderkit.db'}")
     migrating.migrate(database)
     shop = seeding.open_shop(database, SEEDED)
     seeding.write(database, SEEDED, shop, progress=lambda _: None, after=rollups.add_past)
@@ -169,7 +169,7 @@ def versions() -> dict[str, Any]:
     """What runs here. Names no host and no user."""
     return {
         "orderkit": __version__,
-        "commit": stamps.commit(),
+        "commit": stamps.revision(),
         "machine": stamps.machine(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

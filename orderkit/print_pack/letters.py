@@ -62,6 +62,7 @@ _PREAMBLE = r"""
 \renewcommand{\section}{\clearpage\wholesection}
 \renewcommand{\_}{\textunderscore\allowbreak}
 \setlength{\emergencystretch}{4em}
+\pretocmd{\tableofcontents}{\setcounter{tocdepth}{1}}{}{}
 \AtBeginEnvironment{longtable}{\small\sloppy}
 \AtBeginEnvironment{verbatim}{\scriptsize}
 \AtBeginEnvironment{Shaded}{\scriptsize}

@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from orderkit import assets
+from orderkit import assets, yaml_text
 from orderkit.errors import ConfigurationError, Invalid
-from orderkit.print_pack import building, filling, letters, markdown, plots, yaml
+from orderkit.print_pack import building, filling, letters, markdown, plots
 from orderkit.print_pack.artifacts import ARTIFACTS, Artifact
 from orderkit.print_pack.building import Page, Printed
-from orderkit.print_pack.evidence import Piece, write
+from orderkit.print_pack.evidence import HOW, Piece, read, write
 from orderkit.print_pack.filling import Pack
 
 NEEDED = ("easydot", "jinja2", "pypandoc", "typst", "matplotlib")
@@ -89,7 +88,7 @@ def write_folder(pack: Pack, folder: Path, drawings: Mapping[str, Callable[[], s
         if piece is not None:
             write(piece, folder / "evidence" / f"{piece.name}.json")
     if (openapi := pack.evidence.get("openapi")) is not None:
-        (folder / "openapi.yaml").write_text(yaml.text(openapi.data), encoding="utf-8")
+        (folder / "openapi.yaml").write_text(yaml_text.text(openapi.data), encoding="utf-8")
     for name, draw in drawings.items():
         _put(folder / "architecture" / f"{name}.svg", draw())
     for name, svg in plots.drawn(pack.evidence).items():
@@ -114,7 +113,7 @@ def _write_pages(pack: Pack, folder: Path, drawings: Container[str]) -> list[Pag
         path = folder / artifact.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{whole}\n*{foot}*\n", encoding="utf-8")
-        pages.append(Page(artifact.file, artifact.title, _without_head(whole), foot, artifact.one_page))
+        pages.append(Page(artifact.file, artifact.title, without_head(whole), foot, artifact.one_page))
     return pages
 
 
@@ -183,7 +182,7 @@ def foot_of(pack: Pack, artifact: Artifact) -> str:
     return "Evidence " + "; ".join(told)
 
 
-def _without_head(text: str) -> str:
+def without_head(text: str) -> str:
     """Without the YAML that only pandoc's own command reads."""
     return re.sub(r"\A---\n.*?\n(---|\.\.\.)\n", "", text, count=1, flags=re.DOTALL)
 
@@ -202,10 +201,8 @@ def _facts(pack: Pack) -> dict[str, str]:
     }
 
 
-def evidence_in(folder: Path) -> dict[str, Any]:
+def evidence_in(folder: Path) -> dict[str, Piece | None]:
     """The pieces of a built pack. Raises Invalid where there are none."""
-    from orderkit.print_pack.evidence import HOW, read
-
     paths = {name: folder / "evidence" / f"{name}.json" for name in HOW}
     if not any(path.exists() for path in paths.values()):
         raise Invalid(f"there is no evidence in {folder}")

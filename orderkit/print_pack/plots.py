@@ -45,9 +45,12 @@ def _load(data: Any) -> str:
             left.annotate(
                 f"{one['ratio']:.2f}", (at + 0.2, one["orders_a_second"]), ha="center", va="bottom", fontsize=8
             )
+        for axes in (left, right):
+            axes.set_axisbelow(True)
+            axes.set_xlim(-0.6, len(rounds) - 0.4)
         left.set_xticks(list(places), names)
         left.set_title("orders a second, and their ratio", loc="left", fontsize=9)
-        left.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, fontsize=8)
+        left.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2, fontsize=8)
         for what, style in (("p50", "-o"), ("p95", "--s"), ("p99", ":^")):
             right.plot(
                 list(places), [one[f"{what}_ms"] for one in rounds], style, color="0.1", markersize=4, label=what
@@ -55,9 +58,9 @@ def _load(data: Any) -> str:
         right.set_xticks(list(places), names)
         right.set_ylim(bottom=0)
         right.set_title("time of an order, ms", loc="left", fontsize=9)
-        right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize=8)
+        right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, fontsize=8)
 
-    return _svg("Load", (7.2, 2.7), paint)
+    return _svg("Load", (7.2, 2.2), paint)
 
 
 def _overload(data: Any) -> str:
@@ -83,7 +86,7 @@ def _overload(data: Any) -> str:
         for axes in (above, below):
             axes.axvspan(data["began"], data["ended"], color="0.94", zorder=0)
 
-    return _svg("Overload", (7.2, 3.4), paint)
+    return _svg("Overload", (7.2, 2.5), paint)
 
 
 PLOTS: Mapping[str, Callable[[Any], str]] = {"load": _load, "overload": _overload}
@@ -97,9 +100,7 @@ def _svg(title: str, size: tuple[float, float], paint: Callable[[Figure], None])
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size)
         paint(figure)
-        figure.subplots_adjust(
-            left=0.08, right=0.99, top=0.92, bottom=0.2 if size[1] < 3 else 0.13, wspace=0.16, hspace=0.12
-        )
+        figure.subplots_adjust(left=0.08, right=0.99, top=0.92, bottom=0.2, wspace=0.16, hspace=0.12)
         file = io.StringIO()
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": "orderkit", "Title": title})  # type: ignore[no-untyped-call]
     return file.getvalue()

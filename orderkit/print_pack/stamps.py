@@ -20,7 +20,7 @@ def is_checkout() -> bool:
     return (ROOT / "pyproject.toml").exists() and (ROOT / "tests").is_dir()
 
 
-def commit() -> str:
+def revision() -> str:
     """The commit of the checkout, ", with changes" where the program differs from it; of a wheel "as installed"."""
     if not is_checkout() or not (ROOT / ".git").exists():
         return "as installed"

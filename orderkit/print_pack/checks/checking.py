@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orderkit.print_pack.checks.site import Site
 
-WITHIN_S = 20.0
+WITHIN_S = 30.0
 """A check that takes longer has failed. Most take less than a second on an idle machine."""
 
 

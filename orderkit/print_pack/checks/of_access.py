@@ -47,6 +47,7 @@ async def _wrong_password(site: Site) -> str:
         reply = await site.live.must(401, "POST", "/token", form=form)
         answers.append((reply.body["code"], reply.body["detail"]))
     same(answers[0], answers[1], "what a known and an unknown address are told")
+    await site.live.log_in(who.login)
     return "401, the same for an address that nobody has"
 
 

@@ -116,7 +116,7 @@ async def _seed(site: Site) -> str:
     same(ran.code, 0, "the exit code of orderkit seed")
     [row] = await live.rows(
         "SELECT count(*) AS orders FROM payments WHERE status IN ('imported', 'declined')"
-        " AND order_id NOT IN (SELECT order_id FROM payment_attempts)"
+        " AND id NOT IN (SELECT payment_id FROM payment_attempts)"
     )
     expect(row.orders >= SEEDED, f"{row.orders} orders were seeded, not {SEEDED}")
     return f"orderkit seed made {SEEDED} orders of 20 customers in 30 days"

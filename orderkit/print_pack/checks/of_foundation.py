@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
+from orderkit.demo.processes import free_port
 from orderkit.ids import new_id
 from orderkit.print_pack.checks.checking import Check, expect, same
 from orderkit.print_pack.checks.site import Site
@@ -54,6 +58,27 @@ async def _request_id(site: Site) -> str:
     return "a sane one is kept, in the problem document too; others get a new one each"
 
 
+async def _drains(site: Site) -> str:
+    live, port = site.live, free_port()
+    command = (sys.executable, "-m", "orderkit", "serve", "--port", str(port))
+    log = live.home / "drained.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=live.home, env=live.processes.environment, stdout=out, stderr=out
+        )
+    try:
+        while "ready for requests" not in log.read_text(errors="replace"):
+            expect(process.returncode is None, "a second API did not start")
+            await asyncio.sleep(0.1)
+        process.terminate()
+        same(await process.wait(), 0, "the exit code after SIGTERM")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return "SIGTERM drains, and the exit code is 0"
+
+
 CHECKS = (
     Check(
         "app.serves",
@@ -93,5 +118,12 @@ CHECKS = (
         "Every request has an id, which its answer and its errors carry.",
         _request_id,
         ("orderkit/api/edge.py", "tests/api/test_edge.py::test_a_sane_request_id_comes_back"),
+    ),
+    Check(
+        "app.drains",
+        "A process that is told to stop drains and ends well.",
+        _drains,
+        ("orderkit/serving.py", "tests/cli/test_serve.py"),
+        within_s=45,
     ),
 )

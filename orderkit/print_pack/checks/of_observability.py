@@ -205,6 +205,7 @@ def _value(told: str, series: str) -> float:
 async def _metrics_token(site: Site) -> str:
     for url in (site.live.api, site.live.worker):
         await site.live.must(401, "GET", f"{url}/metrics")
+        await site.live.metrics(url)
     return "API and worker answer 401 without the token of the metrics"
 
 

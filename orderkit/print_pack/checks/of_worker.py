@@ -48,8 +48,41 @@ async def _dead_letter(site: Site) -> str:
     return f"given up after {letter['attempts']} attempts; discarded, it is cancelled and paid back"
 
 
+async def _delivered(site: Site) -> str:
+    live, who = site.live, await site.live.customer()
+    order = await live.paid(who)
+    shipped = await live.until(order["id"], who, "shipped")
+    number = shipped["fulfillment"]["tracking_number"]
+    forged = await _report(live, number, forge=True)
+    expect(forged == [401] or forged == [400], f"a forged report was answered {forged}")
+    same((await live.must(200, "GET", f"/orders/{order['id']}", who)).body["status"], "shipped", "the order after it")
+    same(await _report(live, number), [200], "what a signed report is answered")
+    await live.until(order["id"], who, "delivered")
+    return "delivered on the carrier's signed word; a forged one changes nothing"
+
+
+async def _report(live: Live, number: str, **how: object) -> list[int]:
+    body = {"tracking_number": number, **how}
+    told = (await live.must(200, "POST", f"{live.simulator}/deliveries", body=body)).body
+    return [one["status"] for one in told["reports"]]
+
+
+async def _events(site: Site) -> str:
+    live = site.live
+    gaps = await live.rows(
+        "SELECT order_id FROM outbox WHERE order_id IS NOT NULL"
+        " GROUP BY order_id HAVING count(*) <> count(DISTINCT sequence) OR count(*) > max(sequence)"
+    )
+    expect(not gaps, f"{len(gaps)} orders have an event twice")
+    ends = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
+    while unsent := (await live.rows("SELECT count(*) AS events FROM outbox WHERE sent_at IS NULL"))[0].events:
+        expect(asyncio.get_running_loop().time() < ends, f"{unsent} events are not sent after {SETTLED_WITHIN_S:g} s")
+        await asyncio.sleep(0.2)
+    return "each event once and in the order of its order's versions, all sent"
+
+
 async def _letter(live: Live, order_id: str) -> Any:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(20):
         while True:
             for letter in (await live.must(200, "GET", "/dead-letters?limit=100", live.staff)).body["items"]:
                 if letter["order_id"] == order_id:
@@ -128,6 +161,20 @@ CHECKS = (
             "orderkit/fulfillment/dead_letters.py",
             "tests/journeys/test_dead_letters.py::test_a_discarded_dead_letter_gives_the_money_and_the_stock_back",
         ),
+    ),
+    Check(
+        "worker.delivered",
+        "A parcel is delivered on the carrier's signed word alone.",
+        _delivered,
+        ("orderkit/api/webhooks.py", "orderkit/webhook_signatures.py", "tests/api/test_webhooks.py"),
+    ),
+    Check(
+        "worker.events",
+        "Events leave by an outbox: each once, in order, none lost.",
+        _events,
+        ("orderkit/events/outbox.py", "orderkit/worker/relay.py", "tests/worker/test_relay.py"),
+        alone=True,
+        within_s=SETTLED_WITHIN_S + 5,
     ),
     Check(
         "worker.books",

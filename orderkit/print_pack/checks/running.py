@@ -23,8 +23,8 @@ from orderkit.print_pack.checks.table import CHECKS
 from orderkit.print_pack.evidence import Piece
 from orderkit.settings import Settings
 
-WITHIN_S = 90.0
-"""Then whatever has not ended has failed. It takes about a third of this on an idle machine."""
+WITHIN_S = 120.0
+"""Then whatever has not ended has failed. It takes about a fifth of this on an idle machine."""
 AT_ONCE = 4
 """More only wait for each other: API, worker and provider share the machine with them."""
 ANSWER_WITHIN_S = 15.0
@@ -49,9 +49,9 @@ def run(
 ) -> dict[str, Result]:
     """Runs the checks, or `only` those named: what came of each, by name, in the order of the table.
 
-    A stack is started for them in a folder of its own, on free ports, and stopped and removed in the end. Of the settings only
-    the database is looked at, and only read. `evidence` may have `coverage` and `demo`. `each` is told a name that is done. Blocks;
-    never raises for what a check finds.
+    A stack is started for them in a folder of its own, on free ports, and stopped and removed in the end. Of the settings
+    only the database is looked at, and only read. `evidence` may have `coverage` and `demo`. `each` is told a name that is
+    done. Blocks; never raises for what a check finds.
     """
     wanted = [CHECKS[name] for name in (CHECKS if only is None else dict.fromkeys(only))]
     known = evidence or {}
@@ -122,18 +122,18 @@ class _Run:
                 stack.callback(self._site.database.dispose)
 
     async def _test(self) -> None:
-        """Runs the tests that checks name, once, if there is a checkout; else takes what the coverage evidence tells of them."""
-        if not any(check.name.startswith("tests.") for check in self._wanted):
+        """Runs the tests that checks name, once, if there is a checkout."""
+        self._site.has_tests = stamps.is_checkout()
+        ids = [
+            place for check in self._wanted if check in of_tests.CHECKS for place in check.places if "tests/" in place
+        ]
+        if not self._site.has_tests or not ids:
             return
-        if stamps.is_checkout():
-            try:
-                async with asyncio.timeout(of_tests.WITHIN_S):
-                    self._site.outcomes = await of_tests.outcomes(stamps.ROOT, of_tests.IDS)
-            except (NotChecked, TimeoutError, OSError) as error:
-                self._site.why_no_tests = str(error) or f"pytest took longer than {of_tests.WITHIN_S:g} s"
-        elif self._site.coverage is not None:
-            self._site.outcomes = of_tests.of_evidence(self._site.coverage)
-            self._site.whose_tests = f" on {self._site.coverage.commit}"
+        try:
+            async with asyncio.timeout(of_tests.WITHIN_S):
+                self._site.outcomes = await of_tests.outcomes(stamps.ROOT, list(dict.fromkeys(ids)))
+        except (NotChecked, TimeoutError, OSError) as error:
+            self._site.why_no_tests = str(error) or f"pytest took longer than {of_tests.WITHIN_S:g} s"
 
     async def _look(self, testing: asyncio.Task[None]) -> None:
         """First those that can go on at once, a few at a time; then, one by one, those that cannot; then what the tests said."""
@@ -143,7 +143,7 @@ class _Run:
             async with turns:
                 await self._one(check)
 
-        tests = [check for check in self._wanted if check.name.startswith("tests.")]
+        tests = [check for check in self._wanted if check in of_tests.CHECKS]
         others = [check for check in self._wanted if check not in tests]
         await asyncio.gather(*(take_turn(check) for check in others if not check.alone))
         for check in others:

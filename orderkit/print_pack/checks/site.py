@@ -115,7 +115,7 @@ class Live:
         login = new_login("staff")
         await asyncio.to_thread(self._make_admin, login)
         async with asyncio.timeout(READY_WITHIN_S):
-            while not await self._shop.ready():  # noqa: ASYNC110 - other processes are waited for
+            while not await self._shop.ready():
                 self.processes.check()
                 await asyncio.sleep(0.1)
         self.staff = Person(login, "", await self.log_in(login))
@@ -134,7 +134,7 @@ class Live:
         """One request to the API, or to another server where `path` is a URL. Raises Fails where no answer comes."""
         url = path if path.startswith("http") else self.api + path
         try:
-            return await self._shop.ask(method, url, token=who and who.token, **sent)
+            return await self._shop.ask(method, url, token=who.token if who else None, **sent)
         except aiohttp.ClientError as error:
             raise Fails(f"{method} {path} got no answer ({type(error).__name__})") from None
 
@@ -190,7 +190,7 @@ class Live:
             raise Fails(f"an order was answered {reply.status} {reply.code or ''}, not 201")
         return reply.body
 
-    async def until(self, order_id: str, who: Person, *statuses: str, within_s: float = 12.0) -> Any:
+    async def until(self, order_id: str, who: Person, *statuses: str, within_s: float = 20.0) -> Any:
         """The order, once it has one of those statuses. Raises Fails when it does not get there."""
         seen: Any = None
         with suppress(TimeoutError):
@@ -247,7 +247,8 @@ class Live:
 class Site:
     """All that checks look at. `why_not_live` says why there is no stack.
 
-    `outcomes` is how tests of the repository went, by id: passed or not; None where nobody ran them.
+    `outcomes` is how tests of the repository went, by id: passed or not; None where they did not run. `has_tests`: there are
+    some to be run, so that what is known of an earlier run does not count.
     """
 
     settings: Settings
@@ -258,7 +259,7 @@ class Site:
     coverage: Piece | None = None
     demo: Piece | None = None
     outcomes: Mapping[str, bool] | None = None
-    whose_tests: str = ""
+    has_tests: bool = False
     why_no_tests: str = "tests come with a checkout only, and there is no coverage evidence"
 
     @property
