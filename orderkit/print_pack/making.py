@@ -51,7 +51,7 @@ def drawings() -> Mapping[str, Callable[[], str]]:
 
 def count_pages() -> int:
     """Files that go into the PDF."""
-    return len(ARTIFACTS) + len(list((assets.asset("docs") / "decisions").glob("*.md")))
+    return len(ARTIFACTS) + len(list((assets.asset("docs") / "decisions").glob("[0-9]*.md")))
 
 
 def make(
@@ -138,7 +138,7 @@ def _filled(pack: Pack, drawings: Container[str]) -> dict[Artifact, str]:
 
 def _decisions() -> dict[Artifact, str]:
     found = {}
-    for path in sorted((assets.asset("docs") / "decisions").glob("*.md")):
+    for path in sorted((assets.asset("docs") / "decisions").glob("[0-9]*.md")):
         text = path.read_text(encoding="utf-8")
         number, title = re.findall(r"(?m)^# (\d+)\. (.+)$", text)[0]
         file = moved(f"docs/decisions/{path.name}")
