@@ -150,7 +150,7 @@ DESCRIBED = {
 def parameter(operation: str, where: str, name: str) -> Any:
     """The example of a parameter; None for one that can have none."""
     if where == "path":
-        return IN_PATHS[name][1]
+        return IN_PATHS[name][1] if name in IN_PATHS else None
     if where == "header":
         return IN_HEADERS.get(name)
     return BY.get(operation) if name == "by" else IN_QUERIES.get(name)
