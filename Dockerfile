@@ -9,6 +9,9 @@ RUN python -m venv /opt/orderkit \
 RUN pip install build==1.6.1 hatchling==1.33.0
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY migrations migrations
+COPY print-pack print-pack
+COPY docs/decisions docs/decisions
+COPY docs/runbook.md docs/runbook.md
 COPY orderkit orderkit
 RUN python -m build --no-isolation --outdir /dist \
     && /opt/orderkit/bin/pip install --no-deps /dist/*.whl \

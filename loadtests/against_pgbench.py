@@ -15,8 +15,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-from loadtests import arguments, one_order, stack
+from loadtests import arguments, keeping, one_order, stack
 from loadtests.buyers import Shift, Takings, order
 from loadtests.one_order import Written
 from loadtests.stack import Counts, Stack
@@ -74,7 +75,37 @@ def main() -> int:
         rounds = [
             _round(running, process, number, chosen.seconds, write, buy) for number in range(1, chosen.rounds + 1)
         ]
+    keeping.keep(chosen, "load", figures(rounds, chosen, running.engine.name))
     return verdict(rounds, chosen.at_least)
+
+
+def figures(rounds: list[Round], chosen: argparse.Namespace, engine: str) -> dict[str, Any]:
+    """All of it, as evidence."""
+    told = [
+        {
+            "database_orders_a_second": round(one.least.orders_a_second, 1),
+            "orders_a_second": round(one.taken.orders_a_second, 1),
+            "ratio": round(one.ratio, 3),
+            "cpu_us": round(one.cpu * 1e6),
+            "p50_ms": round(one.taken.p50 * 1e3, 1),
+            "p95_ms": round(one.taken.p95 * 1e3, 1),
+            "p99_ms": round(one.taken.p99 * 1e3, 1),
+            "paid": one.taken.paid,
+            "agrees": one.agrees,
+        }
+        for one in rounds
+    ]
+    return {
+        "engine": engine,
+        "yardstick": "a plain loop of inserts" if chosen.sqlite else "pgbench",
+        "clients": chosen.clients,
+        "products": 1 if chosen.hot else PRODUCTS,
+        "seconds": chosen.seconds,
+        "at_least": chosen.at_least,
+        "rounds": told,
+        "median": {name: median(one[name] for one in told) for name in told[0] if name not in ("paid", "agrees")},
+        "agrees": all(one.agrees for one in rounds),
+    }
 
 
 def _round(
@@ -131,6 +162,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of A and B (3)")
     parser.add_argument("--hot", action="store_true", help="everyone wants the same product")
     parser.add_argument("--sqlite", action="store_true", help="SQLite, against a plain loop of inserts")
+    keeping.offer(parser)
     parser.add_argument("--at-least", type=float, default=0.25, help="exit 1 if the median ratio is below (0.25)")
     return arguments.parsed(parser, clients=90, seconds=120, rounds=20)
 

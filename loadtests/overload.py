@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from loadtests import arguments, stack
+from loadtests import arguments, keeping, stack
 from loadtests.buyers import Shift, order
 from loadtests.crowd import Rush, Told, rush
 from loadtests.stack import ROOT, Counts, Stack
@@ -88,10 +89,46 @@ def main() -> int:
         until_done.callback(os.sched_setaffinity, 0, set(cores))
         print(f"{running.engine.name} · server and database on one core, the crowd on another", flush=True)
         outcomes = [_round(running, number, chosen) for number in range(1, chosen.rounds + 1)]
+    typical = min(outcomes, key=lambda one: abs(one.ratio - median(each.ratio for each in outcomes)))
+    keeping.keep(chosen, "overload", figures(outcomes, typical, chosen, running.engine.name))
     if chosen.plot:
-        plot(min(outcomes, key=lambda one: abs(one.ratio - median(each.ratio for each in outcomes))), chosen.plot)
+        plot(typical, chosen.plot)
         print(f"drawn in {chosen.plot}")
     return verdict(outcomes, chosen.at_least, chosen.refused_within)
+
+
+def figures(outcomes: Sequence[Outcome], typical: Outcome, chosen: argparse.Namespace, engine: str) -> dict[str, Any]:
+    """All of it, as evidence; over time, of the typical round."""
+    told = [
+        {
+            "peak": round(one.peak),
+            "offered": round(one.offered),
+            "goodput": round(one.goodput),
+            "ratio": round(one.ratio, 3),
+            "agrees": one.agrees,
+            **{
+                f"{name}_p{part}_ms": round(share(one.rushed(status), part / 100) * 1e3)
+                for name, status in (("taken", 201), ("refused", 503))
+                for part in (50, 95)
+            },
+        }
+        for one in outcomes
+    ]
+    return {
+        "engine": engine,
+        "times": chosen.times,
+        "seconds": chosen.seconds,
+        "at_least": chosen.at_least,
+        "refused_within_ms": round(chosen.refused_within * 1e3),
+        "rounds": told,
+        "ratio": median(one["ratio"] for one in told),
+        "refused_p95_ms": median(one["refused_p95_ms"] for one in told),
+        "agrees": all(one.agrees for one in outcomes),
+        "peak": round(typical.peak),
+        "began": typical.began,
+        "ended": typical.ended,
+        "series": series(typical),
+    }
 
 
 def _round(running: Stack, number: int, chosen: argparse.Namespace) -> Outcome:
@@ -151,6 +188,40 @@ def verdict(outcomes: Sequence[Outcome], at_least: float, refused_within: float)
 STEP_S = 0.25
 
 
+def series(one: Outcome) -> dict[str, list[Any]]:
+    """Orders a second that were asked for, taken and refused, and how long answers took, by steps; None for no answer."""
+    rows = list(zip(one.told.due, one.told.took, one.told.status, strict=True))
+    steps = int(max((due + took for due, took, _ in rows), default=1.0) / STEP_S) + 1
+
+    def rate(status: int | None) -> list[float]:
+        counts = [0] * steps
+        for due, took, found in rows:
+            if status in (None, found):
+                counts[min(steps - 1, int((due if status is None else due + took) / STEP_S))] += 1
+        return [count / STEP_S for count in counts]
+
+    def late(status: int) -> list[float | None]:
+        of: list[list[float]] = [[] for _ in range(steps)]
+        for due, took, found in rows:
+            if found == status:
+                of[min(steps - 1, int(due / STEP_S))].append(took)
+        return [round(share(each, 0.95) * 1e3, 1) if each else None for each in of]
+
+    return {
+        "seconds": [STEP_S * number for number in range(steps)],
+        "asked": rate(None),
+        "taken": rate(201),
+        "refused": rate(503),
+        "taken_p95_ms": late(201),
+        "refused_p95_ms": late(503),
+    }
+
+
+def gaps(values: Sequence[float | None]) -> list[float]:
+    """As matplotlib wants to be told of what is not there."""
+    return [float("nan") if one is None else one for one in values]
+
+
 def plot(one: Outcome, target: Path) -> None:
     """Draws goodput, refusals and latency over time."""
     import matplotlib as mpl
@@ -159,33 +230,17 @@ def plot(one: Outcome, target: Path) -> None:
     mpl.rcParams |= {"svg.hashsalt": "orderkit", "font.size": 9}
     from matplotlib import pyplot
 
-    last = max((due + took for due, took in zip(one.told.due, one.told.took, strict=True)), default=1.0)
-    steps = [STEP_S * number for number in range(int(last / STEP_S) + 1)]
-    rows = list(zip(one.told.due, one.told.took, one.told.status, strict=True))
-
-    def rate(of: Callable[[int], bool], *, answered: bool) -> list[float]:
-        counts = [0] * len(steps)
-        for due, took, status in rows:
-            if of(status):
-                counts[min(len(steps) - 1, int((due + took if answered else due) / STEP_S))] += 1
-        return [count / STEP_S for count in counts]
-
-    def late(status: int) -> list[float]:
-        of: list[list[float]] = [[] for _ in steps]
-        for due, took, found in rows:
-            if found == status:
-                of[min(len(steps) - 1, int(due / STEP_S))].append(took)
-        return [share(each, 0.95) * 1e3 if each else float("nan") for each in of]
-
+    seen = series(one)
+    steps = seen["seconds"]
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(3, 2))
-    above.plot(steps, rate(lambda _: True, answered=False), color="0.6", label="asked for")
-    above.plot(steps, rate(lambda status: status == 503, answered=True), color="tab:orange", label="refused (503)")
-    above.plot(steps, rate(lambda status: status == 201, answered=True), color="tab:blue", label="taken (201)")
+    above.plot(steps, seen["asked"], color="0.6", label="asked for")
+    above.plot(steps, seen["refused"], color="tab:orange", label="refused (503)")
+    above.plot(steps, seen["taken"], color="tab:blue", label="taken (201)")
     above.axhline(one.peak, color="tab:blue", linestyle=":", label="peak without a crowd")
     above.set_ylabel("orders a second")
     above.legend(loc="upper right", frameon=False)
-    below.plot(steps, late(201), color="tab:blue", label="taken")
-    below.plot(steps, late(503), color="tab:orange", label="refused")
+    below.plot(steps, gaps(seen["taken_p95_ms"]), color="tab:blue", label="taken")
+    below.plot(steps, gaps(seen["refused_p95_ms"]), color="tab:orange", label="refused")
     below.set_ylabel("95th percentile, ms")
     below.set_xlabel("seconds")
     below.set_ylim(bottom=0)
@@ -205,6 +260,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=3, help="how many times the peak it asks for (3)")
     parser.add_argument("--rounds", type=int, default=3, help="how often all of it is done (3)")
     parser.add_argument("--sqlite", action="store_true", help="on SQLite, not PostgreSQL")
+    keeping.offer(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"draw it; the docs have {PLOT.relative_to(ROOT)}")
     parser.add_argument("--at-least", type=float, default=0.8, help="exit 1 if the share of the peak is below (0.8)")
     parser.add_argument(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import secrets
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from loadtests.stack import ROOT, Counts, Stack
 from orderkit import __version__
 from orderkit.auth.passwords import hash_password
 from orderkit.clock import now
+from orderkit.print_pack import stamps
 
 OUT = ROOT / "loadtests" / "out"
 PRODUCTS = 50
@@ -111,8 +111,8 @@ def markdown(run: Run) -> str:
     requests = sum(route["requests"] for route in told["routes"])
     facts = {
         "date": f"{run.started:%Y-%m-%d %H:%M} UTC",
-        "orderkit": f"{__version__}, commit {_commit()}",
-        "machine": _machine(),
+        "orderkit": f"{__version__}, commit {stamps.revision()}",
+        "machine": stamps.machine(),
         "database": run.engine,
         "server": "one process of `orderkit serve`, builtin gateway, logs to a file; no worker",
         "load": f"{run.users} customers without a pause for {told['seconds']:.1f} s, on the same machine",
@@ -144,31 +144,6 @@ def markdown(run: Run) -> str:
     lines += ["", "They agree." if run.agrees else "**They do not agree.**"]
     lines += [f"- {error}" for error in told["errors"]]
     return "\n".join(lines) + "\n"
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "--short", "HEAD")
-        changed = git("status", "--porcelain", "--", "orderkit", "migrations")
-    except FileNotFoundError:
-        commit = ""
-    if not commit:
-        return "unknown"
-    return f"{commit}, with changes" if changed else commit
-
-
-def _machine() -> str:
-    cpu, memory = platform.processor() or platform.machine(), ""
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-    return f"{os.cpu_count()} cores ({cpu}){memory}, {platform.system()}, Python {platform.python_version()}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, event, text
 
-from loadtests import arguments, stack
+from loadtests import arguments, keeping, stack
 from loadtests.stack import Stack
 from orderkit.analytics import asking
 from orderkit.analytics.asking import Asked
@@ -183,8 +183,8 @@ def told_by_report(source: Source, zone: str) -> Rows:
 # ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def measure(running: Stack, chosen: argparse.Namespace, say: Callable[[str], None]) -> list[str]:
-    """Says all figures, and gives what is wrong with them."""
+def measure(running: Stack, chosen: argparse.Namespace, say: Callable[[str], None], told: dict[str, Any]) -> list[str]:
+    """Says all figures, puts them into `told`, and gives what is wrong with them."""
     few = chosen.few
     found: list[Mapping[str, float]] = []
     database = Database(Settings(database_url=running.engine.url, slow_query=0.0))
@@ -196,7 +196,16 @@ def measure(running: Stack, chosen: argparse.Namespace, say: Callable[[str], Non
             with database.reading() as session:
                 listed = cases(*_bounds(session.connection()))
             found.append(p95(source, listed, chosen.times))
-        return [*growth(found, chosen, say), *_against_group_by(database, source, chosen, say)]
+        told["reports"] = [
+            {
+                "name": name,
+                "few_ms": round(few_ms, 2),
+                "many_ms": round(many_ms, 2),
+                "ratio": round(many_ms / few_ms, 2),
+            }
+            for name, few_ms, many_ms in ((name, found[0][name], found[1][name]) for name in found[0])
+        ]
+        return [*growth(found, chosen, say), *_against_group_by(database, source, chosen, say, told)]
     finally:
         source.close()
         database.dispose()
@@ -226,9 +235,10 @@ def growth(found: Sequence[Mapping[str, float]], chosen: argparse.Namespace, say
 
 
 def _against_group_by(
-    database: Database, source: Source, chosen: argparse.Namespace, say: Callable[[str], None]
+    database: Database, source: Source, chosen: argparse.Namespace, say: Callable[[str], None], told: dict[str, Any]
 ) -> list[str]:
     wrong = []
+    told["group_by"] = []
     say(f"whole shop by day, in the database, ms   rollups    GROUP BY  faster   ({chosen.many:,} orders)")
     for zone in ZONES:
         asked = asking.asked(tz=zone)
@@ -237,6 +247,7 @@ def _against_group_by(
         ours = in_database(database, statements, chosen.times)
         plain = in_database(database, group_by(database, zone), 3)
         say(f"{zone:39}  {ours:8.2f}  {plain:10.2f}  {plain / ours:6.1f}")
+        told["group_by"].append({"zone": zone, "rollups_ms": round(ours, 2), "group_by_ms": round(plain, 2)})
         least = chosen.at_least_utc if zone == "UTC" else chosen.at_least
         if plain / ours < least:
             wrong.append(f"by day, {zone}: {plain / ours:.1f} times as fast as GROUP BY, {least} wanted")
@@ -249,6 +260,7 @@ def _against_group_by(
 def main() -> int:
     chosen = _arguments()
     wrong = []
+    engines: list[dict[str, Any]] = []
     with stack.tidy_when_told_to_stop():
         for name in chosen.engines.split(","):
             with ExitStack() as until_done:
@@ -256,7 +268,11 @@ def main() -> int:
                 print(
                     f"{running.engine.name} · {os.cpu_count()} cores · load {os.getloadavg()[0]:.1f} before", flush=True
                 )
-                wrong += [f"{name}: {one}" for one in measure(running, chosen, lambda line: print(line, flush=True))]
+                engines.append({"engine": running.engine.name})
+                found = measure(running, chosen, lambda line: print(line, flush=True), engines[-1])
+                wrong += [f"{name}: {one}" for one in found]
+    figures = {"few": chosen.few, "many": chosen.many, "times": chosen.times, "at_most": chosen.at_most}
+    keeping.keep(chosen, "reports", {**figures, "engines": engines, "wrong": wrong})
     for one in wrong:
         print(one, file=sys.stderr)
     return 1 if wrong else 0
@@ -265,6 +281,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.reports", description=__doc__.splitlines()[0])
     parser.add_argument("--engines", default="postgresql,sqlite", help="which, in turn (postgresql,sqlite)")
+    keeping.offer(parser)
     parser.add_argument("--few", type=int, default=100_000, metavar="N", help="orders at first (100,000)")
     parser.add_argument("--many", type=int, default=1_000_000, metavar="N", help="orders in the end (1,000,000)")
     parser.add_argument("--users", type=int, default=2_000, metavar="N", help="who place them (2,000)")

@@ -22,7 +22,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from loadtests import arguments, stack
+from loadtests import arguments, keeping, stack
 from loadtests.rollup_cost import database_cpu
 from loadtests.stack import Stack
 
@@ -64,7 +64,25 @@ def main() -> int:
         again = seed(running, chosen.orders, chosen.days)
         print(_line("again", again), flush=True)
         copied = None if chosen.sqlite else _copied(running, running.within)
+    keeping.keep(chosen, "seeding", figures(first, again, copied, running.engine.name))
     return verdict(first, copied, chosen.at_least)
+
+
+def figures(first: Seeding, again: Seeding, copied: float | None, engine: str) -> dict[str, Any]:
+    """All of it, as evidence. `times_copy` is how many times as fast as COPY it was."""
+    return {
+        "engine": engine,
+        "orders": first.orders,
+        "seconds": round(first.seconds, 1),
+        "orders_a_second": round(first.rate),
+        "command_us": round(first.command / first.orders * 1e6),
+        "database_us": round(first.database / first.orders * 1e6),
+        "memory_mib": round(first.memory),
+        "complete": first.complete,
+        "again_seconds": round(again.seconds, 1),
+        "copy_seconds": None if copied is None else round(copied, 1),
+        "times_copy": None if copied is None else round(copied / first.seconds, 2),
+    }
 
 
 def seed(running: Stack, orders: int, days: int) -> Seeding:
@@ -143,6 +161,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=1_000_000, help="orders to make (1000000)")
     parser.add_argument("--days", type=int, default=730, help="days that they spread over (730)")
     parser.add_argument("--sqlite", action="store_true", help="SQLite instead of PostgreSQL")
+    keeping.offer(parser)
     parser.add_argument("--at-least", type=float, default=0.0, help="exit 1 below so many orders a second (0)")
     return arguments.parsed(parser, orders=10_000_000, days=36_500)
 

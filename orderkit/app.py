@@ -21,12 +21,11 @@ from starlette.responses import HTMLResponse
 from orderkit import __version__, http_client
 from orderkit.analytics.source import Source
 from orderkit.api import (
-    access,
     accounts,
     api_keys,
     audit_log,
     dead_letters,
-    headers,
+    document,
     health,
     links,
     order_changes,
@@ -57,8 +56,18 @@ from orderkit.throttle import Throttle
 
 DESCRIPTION = """An order goes in, is paid once, is fulfilled in the background.
 
-Money is integer minor units with a `currency`; times are RFC 3339 in UTC. Lists answer `items` and `next_cursor`.
-Every error is `application/problem+json` with a stable `code`, explained under `/problems/{code}`."""
+**Conventions.** Money is integer minor units with a `currency` (ISO 4217); times are RFC 3339 in UTC; ids are UUIDs.
+Lists answer `items` and `next_cursor`, and take `limit` (20, at most 100) and `cursor`. A JSON body is
+`application/json` of at most 64 KB, and members that are not known are refused.
+
+**Repeating.** What must not be made twice takes an `Idempotency-Key`: a new value for each new thing. Whatever failed
+on the way, repeat the request with the same key.
+
+**Errors.** Every answer of 400 or more is `application/problem+json` with a stable `code`, explained under
+`/problems/{code}`. Each operation lists its own. Any may also answer 500 `internal_error`; what is no such request at
+all is answered 400 `request_malformed`, 405 `method_not_allowed` or 431 `head_too_large`.
+
+**Who is asking.** `Authorization: Bearer …`, with an access token of `POST /token` or, where it says so, an API key."""
 
 # Orders first: routes are tried in turn, and it is orders that come by the thousand.
 ROUTERS = (
@@ -87,10 +96,7 @@ _STATIC = Path(fastapi_offline.__file__).parent / "static"
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            document = super().openapi()
-            problems.describe(document)
-            access.describe(self, document)
-            headers.describe(document)
+            document.complete(self, super().openapi())
         return super().openapi()
 
 
@@ -99,7 +105,10 @@ def create_app(settings: Settings) -> FastAPI:
     app = _Api(
         title="orderkit",
         version=__version__,
+        summary="An order backend that never loses, doubles, overcharges or oversells an order.",
         description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        generate_unique_id_function=document.name_of,
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,

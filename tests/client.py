@@ -14,11 +14,13 @@ from urllib.parse import unquote, urlencode
 from fastapi import FastAPI
 from starlette.datastructures import State
 
+from orderkit.api import problems
 from orderkit.api.dependencies import Runtime
 from orderkit.app import create_app
 from orderkit.auth import sessions
 from orderkit.auth.models import User
 from orderkit.settings import Settings
+from tests import refusals
 
 T = TypeVar("T")
 Headers = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
@@ -132,7 +134,10 @@ class Client:
             "server": ("test", 80),
             "client": (address, 1),
         }
-        return await _exchange(self.app, scope, list(chunks) or [content])
+        answer = await _exchange(self.app, scope, list(chunks) or [content])
+        if answer.body and answer.headers.get("content-type") == problems.MEDIA_TYPE:
+            refusals.check(method, raw_path, answer.status, answer.body)
+        return answer
 
 
 def _pairs(headers: Headers | None) -> list[tuple[str, str | bytes]]:

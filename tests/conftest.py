@@ -8,6 +8,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -27,8 +28,10 @@ from orderkit.auth import passwords
 from orderkit.db import Database
 from orderkit.migrating import migrate
 from orderkit.observability import context, logs
+from orderkit.print_pack.evidence import stamped, write
 from orderkit.schema import metadata
 from orderkit.settings import PREFIX, Settings
+from tests import covered
 from tests.engines import ENGINES
 from tests.factories import GRANTS
 from tests.processes import Processes
@@ -43,6 +46,20 @@ INTEGRATION = {"engine_name", "postgresql_url", "redis_url", "servers", "process
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="Seed of everything random; a failing test prints the one it had.")
+    parser.addoption("--evidence", type=Path, help="With --cov: write there, as JSON, what the run showed.")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Last, when what the workers covered is together."""
+    if config.option.evidence is not None and config.pluginmanager.hasplugin("_cov"):
+        reports = [
+            one for each in terminalreporter.stats.values() for one in each if isinstance(one, pytest.TestReport)
+        ]
+        seconds = time.monotonic() - config.stash[_STARTED]
+        floor = config.option.cov_fail_under or 0
+        found = covered.data(covered.counted(reports), seconds, floor, covered.measured(ROOT / ".coverage"))
+        write(stamped("coverage", found, covered.COMMAND), config.rootpath / config.option.evidence)
 
 
 MEMORY = Path("/dev/shm")
@@ -69,6 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _keep_files_in_memory()
         directory = Path(tempfile.mkdtemp(prefix="orderkit-tests-"))
         config.stash[_SERVERS] = Servers(directory, os.getpid())
+        config.stash[_STARTED] = time.monotonic()
         config.stash[_SEED] = (
             config.option.seed if config.option.seed is not None else random.SystemRandom().getrandbits(32)
         )
@@ -86,6 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 _SERVERS = pytest.StashKey[Servers]()
 _SEED = pytest.StashKey[int]()
+_STARTED = pytest.StashKey[float]()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,0 +1,1 @@
+"""HTTP: one module for each resource, and the one table from error to status."""

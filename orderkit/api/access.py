@@ -52,11 +52,14 @@ API_KEY = {
 
 
 def describe(app: FastAPI, openapi: dict[str, Any]) -> None:
-    """Says in the document of `app` where an API key will do instead of a login, which FastAPI cannot know."""
+    """Says in the document of `app` who may, and where an API key will do instead of a login, which FastAPI cannot know."""
     openapi["components"].setdefault("securitySchemes", {})["APIKey"] = API_KEY
     for one in rules(app):
         operation = openapi["paths"].get(one.path, {}).get(one.method.lower())
-        if operation is not None and one.who not in (None, ANYONE, SESSION):
+        if operation is None:
+            continue
+        operation["x-who-may"] = " or ".join(filter(None, (one.who, one.also)))
+        if one.who not in (None, ANYONE, SESSION):
             operation["security"] = [*operation.get("security", []), {"APIKey": []}]
 
 

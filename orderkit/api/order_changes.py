@@ -68,7 +68,7 @@ class Cancellation(Body):
 def if_match(
     sent: Annotated[
         list[str] | None,
-        Header(alias="If-Match", description="The ETag of the order that was seen; `*` for whichever it is."),
+        Header(alias="If-Match", include_in_schema=False),  # FastAPI would call it a list that may be left out
     ] = None,
 ) -> editing.Seen:
     """The versions that a request is made for (RFC 9110, section 13.1.1); None for any. Raises PreconditionRequired.
@@ -90,6 +90,17 @@ def if_match(
     responses={
         200: {"model": answers.OrderAnswer},
         **problems.responses(400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 503),
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": True,
+                "schema": {"type": "string"},
+                "description": "The ETag of the order that was seen; `*` for whichever it is.",
+            }
+        ]
     },
 )
 def change_order(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from sqlalchemy import Connection
 
 from orderkit import db, idempotency
@@ -76,22 +76,6 @@ class OrderIn(json_body.Body):
 
     With a `currency` all lines are priced in it; without one, each in its product's own, which must be the same.
     """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "items": [{"sku": "TEA-001", "quantity": 2}],
-                "payment_method": "pm_card_visa",
-                "shipping_address": {
-                    "name": "A Customer",
-                    "line1": "1 High Street",
-                    "city": "London",
-                    "postal_code": "N1 9GU",
-                    "country": "GB",
-                },
-            }
-        }
-    )
 
     items: Annotated[list[LineIn], Field(min_length=1, max_length=100)]
     payment_method: Annotated[str, Field(min_length=1, max_length=64)]
@@ -203,7 +187,7 @@ router.add_api_route(
     responses={
         201: {"model": answers.OrderAnswer, "description": "Paid."},
         202: {"model": answers.OrderAnswer, "description": "Placed; the payment is settled in the background."},
-        **problems.responses(400, 401, 402, 409, 413, 415, 422, 503),
+        **problems.responses(400, 401, 402, 403, 409, 413, 415, 422, 503),
     },
     openapi_extra=json_body.documented(OrderIn)
     | {
@@ -250,7 +234,7 @@ def _sent(given: Replay, preference_applied: bool) -> Response:
     return Response(given.answer.body, given.answer.status, headers, media_type)
 
 
-@router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 404, 422)})
+@router.get("/{order_id}", responses={200: {"model": answers.OrderAnswer}, **problems.responses(401, 403, 404, 422)})
 def get_order(
     order_id: UUID,
     caller: Reader,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
@@ -229,8 +229,6 @@ for dead, and logged when there is news."""
 UNCOUNTED = (*WATCHED, "/problems/")
 """Paths that count against nobody's limit: those, and where whoever is refused may ask why."""
 
-_REFERENCE = {"$ref": "#/components/schemas/Problem"}
-
 OF_THE_EDGE = {
     400: "request_malformed",
     405: "method_not_allowed",
@@ -432,39 +430,8 @@ def install(app: FastAPI) -> None:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of the errors that a route answers with, for its `responses`; `describe` sets their media type."""
-    return {status: {"model": Problem, "description": _codes(status)} for status in statuses}
-
-
-def _codes(status: int) -> str:
-    return ", ".join(f"`{code}`" for code, kind in KINDS.items() if kind.status == status)
-
-
-def describe(openapi: dict[str, Any]) -> None:
-    """Corrects FastAPI's document, which has errors as application/json, and a 422 in a format of its own."""
-    schemas = openapi["components"]["schemas"]
-    names = {"HTTPValidationError", Problem.__name__}
-    for path, operations in openapi["paths"].items():
-        for operation in operations.values():
-            for status in _of_the_edge(path, operation):
-                operation["responses"].setdefault(status, {"content": {"application/json": {"schema": _REFERENCE}}})
-            for status, response in operation["responses"].items():
-                schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-                if schema.get("$ref", "").rsplit("/", 1)[-1] in names:
-                    response["content"] = {MEDIA_TYPE: {"schema": _REFERENCE}}
-                    response["description"] = _codes(int(status))
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-
-
-def _of_the_edge(path: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    """The statuses that an operation may answer with before its route is asked."""
-    if "requestBody" in operation:
-        yield "408"
-    if not path.startswith(UNCOUNTED):
-        yield "429"  # any may be one too many
-    if not path.startswith(WATCHED):
-        yield "503"  # nor may there be time for it
+    """The statuses that a route refuses requests with, for its `responses`; `api/refusing.py` says by which codes."""
+    return {status: {"model": Problem} for status in statuses}
 
 
 router = APIRouter(prefix="/problems", tags=["errors"])

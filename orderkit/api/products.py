@@ -34,18 +34,6 @@ router = APIRouter(prefix="/products", tags=["products"], route_class=StrictRout
 
 
 class ProductIn(Body):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "sku": "TEA-001",
-                "name": "Green tea, 100 g",
-                "unit_price": 1999,
-                "currency": "GBP",
-                "stock": 10,
-            }
-        }
-    )
-
     sku: Annotated[str, Field(min_length=1, max_length=products.MAX_SKU, description="Case counts.")]
     name: OneLine
     unit_price: Amount

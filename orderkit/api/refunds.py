@@ -52,12 +52,6 @@ class RefundLineIn(Body):
 class RefundIn(Body):
     """What to give back: an `amount`, the price of `lines`, or, without either, all that is left."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"lines": [{"sku": "TEA-001", "quantity": 1}], "restock": True, "reason": "arrived broken"}
-        }
-    )
-
     amount: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] = Field(
         default_factory=absent, description="In minor units of the order's currency."
     )

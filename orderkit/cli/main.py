@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "openapi": ("openapi", "Print the OpenAPI document of the HTTP API."),
     "config": ("config", "Show and check the configuration."),
     "doctor": ("doctor", "Say what is wrong with this installation, and what to do."),
+    "print-pack": ("print_pack", "Make the pages and the PDF to show orderkit by, from what it shows when it runs."),
     "version": ("version", "Print the version."),
 }
 """Name: module under `orderkit.cli`, whose `app` it is, and the first line of its help. A test compares the two."""

@@ -141,6 +141,11 @@ class Processes:
         """The process ids of those started, and of the guard."""
         return {"guard": self._guard.pid} | {process.name: process.pid for process in self._running}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the children are started with."""
+        return dict(self._environment)
+
     def start(self, command: str, *arguments: str) -> Process:
         """Starts `orderkit COMMAND …` in `home`, where no `.env` of the user's is found."""
         log = self.home / f"{command}.log"

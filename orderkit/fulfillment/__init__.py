@@ -1,0 +1,1 @@
+"""From a paid order to a parcel: booking, retries, dead letters, delivery, carriers."""

@@ -1,0 +1,1 @@
+"""Stock: one number for each product, and the movements that explain it."""

@@ -1,0 +1,1 @@
+"""The order: priced, placed, settled, changed, cancelled, refunded, imported."""

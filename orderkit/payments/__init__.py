@@ -1,0 +1,1 @@
+"""Charges and refunds, and the payment providers that are asked for them."""

@@ -24,7 +24,17 @@ class PaymentStatus(StrEnum):
     IMPORTED = "imported"
 
 
-UNRESOLVED = (PaymentStatus.CREATED, PaymentStatus.UNKNOWN)
+P = PaymentStatus
+PAYMENT_TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+    P.CREATED: frozenset({P.CAPTURED, P.DECLINED, P.UNKNOWN, P.VOIDED}),
+    P.UNKNOWN: frozenset({P.CAPTURED, P.DECLINED, P.VOIDED}),
+    P.CAPTURED: frozenset(),
+    P.DECLINED: frozenset(),
+    P.VOIDED: frozenset(),
+    P.IMPORTED: frozenset(),
+}
+
+UNRESOLVED = tuple(status for status, reached in PAYMENT_TRANSITIONS.items() if reached)
 _UNRESOLVED_SQL = text("status IN ('created', 'unknown')")
 
 
@@ -32,6 +42,14 @@ class RefundStatus(StrEnum):
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+R = RefundStatus
+REFUND_TRANSITIONS: dict[RefundStatus, frozenset[RefundStatus]] = {
+    R.PENDING: frozenset({R.SUCCEEDED, R.FAILED}),
+    R.FAILED: frozenset({R.SUCCEEDED}),  # as another worker heard, the provider paid after all
+    R.SUCCEEDED: frozenset(),
+}
 
 
 class Payment(Table, table=True):

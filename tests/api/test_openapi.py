@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from orderkit.api import problems
+from orderkit import yaml_text
+from orderkit.api import access, problems
 from orderkit.settings import Settings
 from tests.client import Client, application
 
+ROOT = Path(__file__).resolve().parents[2]
 METHODS = ("get", "post", "patch", "put", "delete")
 
 
@@ -32,7 +36,18 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert method in METHODS
-            yield f"{method.upper()} {path}", operation
+            told = {status: resolved(document, one) for status, one in operation["responses"].items()}
+            yield f"{method.upper()} {path}", operation | {"responses": told}
+
+
+def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """What a reference leads to."""
+    if "$ref" not in part:
+        return part
+    inner: Any = document
+    for step in part["$ref"].removeprefix("#/").split("/"):
+        inner = inner[step]
+    return resolved(document, inner)
 
 
 EMPTY = ("POST /token/revoke 200", "POST /users/me/verification 202", "POST /password/forgot 202")
@@ -81,9 +96,7 @@ def test_whatever_takes_a_body_documents_how_it_can_be_refused(document: dict[st
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)):
-        part: Any = document
-        for step in reference.removeprefix("#/").split("/"):
-            part = part[step]
+        assert resolved(document, {"$ref": reference})
     assert "ValidationError" not in document["components"]["schemas"]
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
@@ -109,3 +122,37 @@ def test_bounds_are_said_in_the_words_of_json_schema(document: dict[str, Any]) -
     assert not re.findall(r'"(?:ge|gt|le|lt)":', json.dumps(document))
     [limit] = [one for one in document["paths"]["/orders"]["get"]["parameters"] if one["name"] == "limit"]
     assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 100)
+
+
+# ── the files in docs/ ───────────────────────────────────────────────────────────────────────────────────────────────
+
+COMMITTED = ROOT / "docs" / "openapi.yaml"
+PAGES = {
+    *(("GET", path) for path in ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/static/docs")),
+    *(("GET", f"/links/{name}") for name in ("style.css", "verify-email", "reset-password")),
+    *(("POST", f"/links/{name}") for name in ("verify-email", "reset-password")),
+    *(("GET", f"/health/{name}") for name in ("liveness", "readiness")),
+}
+"""What the application answers and the document leaves out: pages for browsers, and second names."""
+
+
+def test_the_committed_document_is_that_of_the_application(document: dict[str, Any]) -> None:
+    text = COMMITTED.read_text(encoding="utf-8")
+    assert text == yaml_text.text(document), "run: orderkit openapi -o docs/openapi.yaml"
+    assert YAML(typ="safe", pure=True).load(text) == document
+
+
+def test_every_route_is_in_the_committed_document_and_everything_in_it_is_a_route(settings: Settings) -> None:
+    committed = YAML(typ="safe", pure=True).load(COMMITTED.read_text(encoding="utf-8"))
+    with application(settings) as app:
+        routes = {(one.method, one.path) for one in access.rules(app) if one.method != "HEAD"}
+    told = {(method.upper(), path) for path, methods in committed["paths"].items() for method in methods}
+    assert len(told) > 50
+    assert told - routes == set()
+    assert routes - told == PAGES
+
+
+def test_no_line_of_the_committed_document_ends_in_a_space_and_prose_is_in_blocks() -> None:
+    lines = COMMITTED.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert [line for line in lines if len(line) > 150] == []

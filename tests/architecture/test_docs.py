@@ -13,14 +13,15 @@ import pytest
 
 from orderkit.orders.reading import FAR, NEAR, WALKS
 from orderkit.payments.gateways.builtin import TEST_METHODS
+from orderkit.print_pack.diagrams import DIAGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def states() -> ModuleType:
-    """docs/draw_states.py, which is a script and no part of the package."""
-    spec = importlib.util.spec_from_file_location("draw_states", ROOT / "docs" / "draw_states.py")
+def diagrams() -> ModuleType:
+    """docs/draw_diagrams.py, which is a script and no part of the package."""
+    spec = importlib.util.spec_from_file_location("draw_diagrams", ROOT / "docs" / "draw_diagrams.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,16 +29,22 @@ def states() -> ModuleType:
     return module
 
 
-def test_the_state_diagrams_are_those_of_the_transition_tables(states: ModuleType) -> None:
-    page = states.PAGE.read_text(encoding="utf-8")
-    assert page.count("<!-- states: ") == len(states.TABLES) == page.count("```mermaid")
-    assert states.drawn(page) == page, "run: python docs/draw_states.py"
+def test_the_state_diagrams_are_those_of_the_transition_tables(diagrams: ModuleType) -> None:
+    page = diagrams.PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- states: ") == len(diagrams.MACHINES) == page.count("```mermaid")
+    assert diagrams.drawn(page) == page, "run: python docs/draw_diagrams.py"
 
 
-def test_an_arrow_that_is_missing_is_drawn(states: ModuleType) -> None:
-    page = states.PAGE.read_text(encoding="utf-8")
+def test_an_arrow_that_is_missing_is_drawn(diagrams: ModuleType) -> None:
+    page = diagrams.PAGE.read_text(encoding="utf-8")
     assert "    pending --> paid\n" in page
-    assert states.drawn(page.replace("    pending --> paid\n", "")) == page
+    assert diagrams.drawn(page.replace("    pending --> paid\n", "")) == page
+
+
+def test_the_pictures_of_the_docs_are_those_that_the_code_draws(diagrams: ModuleType) -> None:
+    assert set(diagrams.IMAGES) == set(DIAGRAMS)
+    for name, image in diagrams.IMAGES.items():
+        assert image.read_text(encoding="utf-8") == DIAGRAMS[name](), f"{image.name}: run: python docs/draw_diagrams.py"
 
 
 def test_the_simulator_page_names_every_payment_method_and_postal_code() -> None:

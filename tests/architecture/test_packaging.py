@@ -35,10 +35,11 @@ FOUND_BY_NAME = {
     "python-multipart": "FastAPI looks for it to read the form of /token",
     "tzdata": "zoneinfo looks for it where the system has no time zones",
     "uvloop": "uvicorn looks for it",
+    "wasmtime": "easydot looks for it",
 }
 """Dependencies that no line of orderkit imports."""
 
-RUN_TIME_EXTRAS = ("charts", "otel", "sentry")
+RUN_TIME_EXTRAS = ("charts", "otel", "print", "sentry")
 
 OF_NAMESPACES = {
     "opentelemetry.context": "opentelemetry-sdk",  # the API, which the SDK brings in its own version

@@ -11,6 +11,7 @@ import pytest
 
 from orderkit import errors
 from orderkit.api import problems
+from orderkit.api.examples import refusals, world
 from orderkit.cli import errors_page
 from orderkit.db import Database
 from orderkit.settings import Settings
@@ -47,7 +48,7 @@ def test_every_code_has_a_section_with_an_example_of_its_own(examples: dict[str,
 
 def test_every_error_of_the_domains_is_among_the_examples() -> None:
     raised = {one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.OrderkitError)}
-    shown = {type(one) for one in errors_page.EXAMPLES}
+    shown = {type(one) for one in refusals.EXAMPLES}
     assert {one.code for one in raised - {errors.OrderkitError}} == {one.code for one in shown}
 
 
@@ -68,7 +69,7 @@ def test_the_examples_are_as_the_api_answers(settings: Settings, database: Datab
             api.post("/webhooks/carrier", {}),
             api.get("/users/me"),
             api.get("/users", user),
-            api.get(f"/orders/{errors_page.ORDER_ID}", user),
+            api.get(f"/orders/{world.ORDER_ID}", user),
             api.get("/orders?cursor=x", user),
             api.get("/orders?limit=101", user),
             api.post("/token"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 from sqlalchemy.exc import OperationalError
 
 from orderkit.cli import failures, main, version
@@ -186,6 +188,25 @@ def test_openapi_is_written_without_a_database(cli: Cli, tmp_path: Path) -> None
     assert cli("openapi", "-o", str(tmp_path / "openapi.json")).out == ""
     assert (tmp_path / "openapi.json").read_text() == told.out
     assert cli("openapi", "-o", str(tmp_path / "none" / "openapi.json")).code == 2
+
+
+@pytest.mark.parametrize("name", ["openapi.yaml", "openapi.YML"])
+def test_openapi_is_yaml_in_a_file_that_is_called_so(cli: Cli, tmp_path: Path, name: str) -> None:
+    assert cli("openapi", "-o", str(tmp_path / name)).out == ""
+    written = YAML(typ="safe", pure=True).load((tmp_path / name).read_text(encoding="utf-8"))
+    assert written == json.loads(cli("openapi").out)
+
+
+def test_openapi_prints_a_collection_for_postman(cli: Cli) -> None:
+    collection = json.loads(cli("openapi", "--postman").out)
+    assert collection["info"]["schema"].endswith("/v2.1.0/collection.json")
+    assert collection["item"][0]["name"] == "The whole journey"
+
+
+def test_openapi_prints_one_thing_at_a_time(cli: Cli) -> None:
+    told = cli("openapi", "--postman", "--errors")
+    assert (told.code, told.out) == (2, "")
+    assert "one at a time" in told.err
     assert not Path(".orderkit").exists()
 
 
