@@ -23,7 +23,7 @@ from tests.processes import Processes
 from tests.shop import Shop
 
 ROOT = Path(__file__).resolve().parents[2]
-STAY_UP = ("serve", "worker", "simulate", "demo")
+STAY_UP = ("serve", "worker", "simulate", "demo", "print-pack")
 """Those that run until they are stopped, or take long; tests of their own start them."""
 
 
