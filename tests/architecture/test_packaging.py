@@ -35,7 +35,6 @@ FOUND_BY_NAME = {
     "python-multipart": "FastAPI looks for it to read the form of /token",
     "tzdata": "zoneinfo looks for it where the system has no time zones",
     "uvloop": "uvicorn looks for it",
-    "wasmtime": "easydot looks for it",
 }
 """Dependencies that no line of orderkit imports."""
 
