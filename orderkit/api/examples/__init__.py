@@ -49,7 +49,8 @@ def _describe(name: str, operation: dict[str, Any]) -> None:
             one["example"] = example
     for content in operation.get("requestBody", {}).get("content", {}).values():
         content["examples"] = {
-            slug(summary): {"summary": summary, "value": body} for summary, body in requests.BODIES.get(name, {}).items()
+            slug(summary): {"summary": summary, "value": body}
+            for summary, body in requests.BODIES.get(name, {}).items()
         }
     for status, answer in answers().get(name, {}).items():
         for kind in ("application/json", "text/plain"):
