@@ -7,14 +7,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-import time
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from orderkit import migrating, reasons
+from orderkit import clock, migrating, reasons
 from orderkit.db import Database
 from orderkit.doctor.findings import Finding, fine, warning, wrong
 from orderkit.doctor.services import WITHIN_S, asked
@@ -52,7 +51,7 @@ def worker(settings: Settings) -> Finding:
             "start one: orderkit worker; if it runs elsewhere, ask there",
         )
     found = _TURNED.search(body)
-    age = time.time() - float(found[1]) if found else 0.0
+    age = clock.now().timestamp() - float(found[1]) if found else 0.0
     if not found or float(found[1]) == 0:
         return warning("worker", "it answers, and its loop has not got through a turn yet", "look again in a minute")
     if age > STUCK_S:
