@@ -36,6 +36,7 @@ from tests.engines import ENGINES
 from tests.factories import GRANTS
 from tests.processes import Processes
 from tests.servers import Servers
+from tests.statements import share
 
 ROOT = Path(__file__).resolve().parents[1]
 INTEGRATION = {"engine_name", "postgresql_url", "redis_url", "servers", "processes"}
@@ -100,6 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis_settings.register_profile("orderkit", deadline=None, max_examples=50)
     hypothesis_settings.register_profile("long", deadline=None, max_examples=1000)  # --hypothesis-profile long
     hypothesis_settings.load_profile("orderkit")
+    share()
 
 
 _SERVERS = pytest.StashKey[Servers]()
@@ -146,16 +148,26 @@ def _measure(item: pytest.Item) -> None:
 
     What only the API's or a journey's tests happen to run has no test where it should have one, and does not count. Nor do
     the few tests marked `unmeasured`, which run lines of plainer tests by the thousand: a third of all time spent counting.
+    Of a test that runs on both engines the run on the first one counts: the other runs the same lines of a domain.
     """
     controller: Any = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
     if controller is None:
         return
     within = any(item.path.is_relative_to(ROOT / "tests" / one) for one in MEASURED)
-    within = within and item.get_closest_marker("unmeasured") is None
+    within = within and item.get_closest_marker("unmeasured") is None and not _is_second(item)
     if controller.started and not within:
         controller.pause()
     elif within and not controller.started:
         controller.resume()
+
+
+def _is_second(item: pytest.Item) -> bool:
+    """Whether the test runs on both engines, and this is not the run on the first."""
+    first, callspec = ENGINES[0], getattr(item, "callspec", None)
+    if callspec is None or callspec.params.get("engine_name", first) == first:
+        return False
+    chosen = [mark.args[1] for mark in item.iter_markers("parametrize") if mark.args[0] == "engine_name"]
+    return first in (chosen[0] if chosen else ENGINES)
 
 
 @pytest.hookimpl(wrapper=True)

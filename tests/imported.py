@@ -5,6 +5,7 @@ It opens nothing, starts no thread and makes no id: nothing of that kind may be 
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from contextlib import redirect_stdout, suppress
@@ -27,3 +28,6 @@ import orderkit.migrating  # noqa: E402
 import orderkit.serving  # noqa: E402
 import orderkit.simulator.server  # noqa: E402
 import orderkit.worker.app  # noqa: E402, F401
+
+gc.collect()
+gc.freeze()  # what is imported stays: a collector that looks through it in every fork also makes a copy of all its pages

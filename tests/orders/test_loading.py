@@ -67,13 +67,13 @@ def every_kind(user: UUID) -> list[PastOrder]:
     ]
 
 
-def rows(database: Database, model: type[Any]) -> list[Any]:
+def rows(database: Database, model: Any) -> list[Any]:
     with database.reading() as session:
-        return list(session.exec(select(model)))
+        return list(session.connection().execute(select(model.__table__)))
 
 
 def columns(row: Any, *without: str) -> dict[str, Any]:
-    return {name: value for name, value in row.model_dump().items() if name not in without}
+    return {name: value for name, value in row._mapping.items() if name not in without}
 
 
 def kept(database: Database, user: UUID) -> dict[str, Any]:
@@ -82,8 +82,9 @@ def kept(database: Database, user: UUID) -> dict[str, Any]:
     payments = {one.id: one for one in rows(database, Payment) if one.order_id in orders}
     story: dict[str, Any] = {one.idempotency_key: [columns(one, "id", "user_id", "number")] for one in orders.values()}
     for model in (OrderItem, OrderHistory, Payment, Refund):
-        found = [one for one in rows(database, model) if not isinstance(one, Refund) or one.payment_id in payments]
-        of = {id(one): payments[one.payment_id].order_id if isinstance(one, Refund) else one.order_id for one in found}
+        is_refund = model is Refund
+        found = [one for one in rows(database, model) if not is_refund or one.payment_id in payments]
+        of = {id(one): payments[one.payment_id].order_id if is_refund else one.order_id for one in found}
         told = [(of[id(one)], columns(one, "id", "order_id", "payment_id")) for one in found if of[id(one)] in orders]
         for order_id, row in sorted(told, key=lambda pair: repr(sorted(pair[1].items(), key=lambda item: item[0]))):
             story[orders[order_id].idempotency_key].append((model.__name__, row))
