@@ -12,7 +12,17 @@ from orderkit.api.examples import refusals
 from orderkit.api.problems import KINDS, MEDIA_TYPE, UNCOUNTED, WATCHED, Problem
 
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
-EVERYWHERE = ("request_malformed", "method_not_allowed", "head_too_large", "internal_error", "configuration")
+EVERYWHERE = (
+    *(
+        "request_malformed",
+        "method_not_allowed",
+        "expectation_failed",
+        "head_too_large",
+        "internal_error",
+        "configuration",
+    ),
+    *("transfer_coding_unknown", "http_version_unknown"),
+)
 """Codes that say nothing of an operation; no operation lists them."""
 
 _KEY = "Idempotency-Key"
