@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def machine() -> str:
     if Path("/proc/cpuinfo").exists():
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
+                # Trademarks would take a second line of each foot.
+                cpu = re.sub(r"\((R|TM)\)| Processor\b| CPU\b", "", line.partition(":")[2]).strip()
                 break
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     return f"{os.cpu_count()} cores ({cpu}){memory}, {platform.system()}, Python {platform.python_version()}"
