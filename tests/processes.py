@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -45,10 +46,17 @@ class Started(Protocol):
 
 
 class Forked:
-    """`orderkit …` in a fork of a process that has imported it. Raises what Popen would."""
+    """`orderkit …`, or another `module`, in a fork of a process that has imported it. Raises what Popen would."""
 
     def __init__(
-        self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: Path, stdout: Path, stderr: Path
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        stdin: Path,
+        stdout: Path,
+        stderr: Path,
+        module: str = "orderkit",
     ) -> None:
         context = get_context("forkserver")
         context.set_forkserver_preload(["tests.imported"])
@@ -59,7 +67,8 @@ class Forked:
         finally:
             os.environ.pop("PYTHONPATH")
             os.environ.update({} if before is None else {"PYTHONPATH": before})
-        self._process = context.Process(target=_orderkit, args=(list(arguments), dict(env), cwd, stdin, stdout, stderr))
+        given = (module, list(arguments), dict(env), cwd, stdin, stdout, stderr)
+        self._process = context.Process(target=_run, args=given)
         self._process.start()
 
     @property
@@ -87,10 +96,10 @@ class Forked:
                 os.kill(self.pid, number)
 
 
-def _orderkit(arguments: list[str], env: dict[str, str], cwd: Path, stdin: Path, stdout: Path, stderr: Path) -> None:
-    """Makes this process what `python -m orderkit` with those arguments would be, and runs it to its end."""
-    from orderkit.cli.main import main
-
+def _run(
+    module: str, arguments: list[str], env: dict[str, str], cwd: Path, stdin: Path, stdout: Path, stderr: Path
+) -> None:
+    """Makes this process what `python -m` with that module and those arguments would be, and runs it to its end."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
@@ -101,8 +110,34 @@ def _orderkit(arguments: list[str], env: dict[str, str], cwd: Path, stdin: Path,
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
-    sys.argv = ["orderkit", *arguments]
-    main()
+    sys.argv = [module, *arguments]
+    if module == "orderkit":
+        from orderkit.cli.main import main
+
+        main()
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def completed(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path,
+    *,
+    stdin: str = "",
+    module: str = "orderkit",
+    within_s: float = RUN_WITHIN_S,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a `Forked` one to its end, with what it said. Raises TimeoutExpired, and kills it, after `within_s`."""
+    with tempfile.TemporaryDirectory(prefix="orderkit-run-") as directory:
+        given, out, err = (Path(directory) / name for name in ("in", "out", "err"))
+        given.write_text(stdin)
+        process = Forked(arguments, env, cwd, given, out, err, module)
+        try:
+            code = process.wait(within_s)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
 
 
 class Process:
@@ -211,15 +246,7 @@ class Processes:
                 cwd=self._folder,
                 check=False,
             )
-        with tempfile.TemporaryDirectory(prefix="orderkit-run-") as directory:
-            given, out, err = (Path(directory) / name for name in ("in", "out", "err"))
-            given.write_text(stdin)
-            process = Forked(arguments, env, self._folder, given, out, err)
-            try:
-                code = process.wait(RUN_WITHIN_S)
-            finally:
-                process.send_signal(signal.SIGKILL)
-            return subprocess.CompletedProcess(["orderkit", *arguments], code, out.read_text(), err.read_text())
+        return completed(arguments, env, self._folder, stdin=stdin)
 
     def kill_all(self) -> None:
         for process in self._all:

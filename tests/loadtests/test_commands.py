@@ -21,6 +21,7 @@ from loadtests.report import Run, markdown
 from loadtests.rollup_cost import Half
 from loadtests.seeding import Seeding
 from loadtests.stack import Counts
+from tests.processes import completed
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 90
@@ -40,17 +41,16 @@ KEPT = Counts(orders=3, paid=3, captured=3, answered=3, events=3, taken=5)
 RUN = Run("SQLite", 2, datetime(2026, 11, 21, 12, tzinfo=UTC), TOLD, api_cpu=0.01, kept=KEPT)
 
 
+def run(command: str, *options: str, within_s: float = WITHIN_S) -> subprocess.CompletedProcess[str]:
+    """`python -m loadtests.…`, but for importing what it measures."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return completed(options, env, Path.cwd(), module=f"loadtests.{command}", within_s=within_s)
+
+
 def measure(
     *options: str, command: str = "against_pgbench", within_s: float = WITHIN_S
 ) -> subprocess.CompletedProcess[str]:
-    short = ["--seconds", "1", "--rounds", "1", "--clients", "4"]
-    return subprocess.run(
-        [sys.executable, "-m", f"loadtests.{command}", *short, *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=within_s,
-    )
+    return run(command, "--seconds", "1", "--rounds", "1", "--clients", "4", *options, within_s=within_s)
 
 
 @pytest.mark.integration
@@ -90,13 +90,7 @@ def test_rollups_that_have_an_order_twice_are_not_good_at_any_price(capsys: pyte
 @pytest.mark.integration
 @pytest.mark.parametrize("options", [("--sqlite",), ()], ids=["sqlite", "postgresql"])
 def test_a_seed_is_measured_next_to_a_copy_of_its_rows(options: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "loadtests.seeding", "--orders", "300", "--days", "9", *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-    )
+    done = run("seeding", "--orders", "300", "--days", "9", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(
         r"^seed +300 orders in [\d.]+ s · [\d,]+ orders/s · CPU an order: .+ MiB$", done.stdout, re.MULTILINE
@@ -116,26 +110,9 @@ def test_a_seed_that_is_too_slow_or_too_large_or_lacks_a_row_is_not_good(capsys:
 
 @pytest.mark.integration
 def test_reports_are_timed_among_few_and_many_and_tell_what_a_group_by_tells() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "loadtests.reports",
-        "--few",
-        "100",
-        "--many",
-        "300",
-        "--users",
-        "20",
-        "--times",
-        "2",
-    ]
-    done = subprocess.run(
-        [*command, "--at-most", "1000", "--at-least", "0", "--at-least-utc", "0"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=2 * WITHIN_S,
-    )
+    sizes = ("--few", "100", "--many", "300", "--users", "20", "--times", "2")
+    bounds = ("--at-most", "1000", "--at-least", "0", "--at-least-utc", "0")
+    done = run("reports", *sizes, *bounds, within_s=2 * WITHIN_S)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(re.findall(r"^revenue by user, whole months( +[\d.]+){3}$", done.stdout, re.MULTILINE)) == 2
     assert len(re.findall(r"^America/New_York( +[\d.]+){3}$", done.stdout, re.MULTILINE)) == 2
@@ -154,13 +131,7 @@ def test_a_report_that_grows_with_the_orders_is_not_good() -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("options", [(), ("--postgresql",)], ids=["sqlite", "postgresql"])
 def test_each_list_of_orders_is_timed_among_few_and_among_many(options: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "loadtests.lists", "--few", "40", "--many", "80", "--times", "1", *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-    )
+    done = run("lists", "--few", "40", "--many", "80", "--times", "1", *options)
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line for line in done.stdout.splitlines() if line.startswith(tuple(case.name for case in lists.CASES))]
     assert len(rows) == len(lists.CASES)
