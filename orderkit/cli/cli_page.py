@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
@@ -57,7 +58,7 @@ def text() -> str:
 def examples(command: Any) -> list[str]:
     """Lines for a shell, from the end of the command's help."""
     told: str = command.epilog or ""
-    return told.removeprefix("Example: ").split(" · ")
+    return re.split(r"\\\n| · ", told.removeprefix("Example: ").removeprefix("Examples:\\\n"))
 
 
 def _exit_codes() -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import jsonschema_rs
 import pytest
@@ -13,6 +14,7 @@ from orderkit.api import examples, problems
 from orderkit.api.examples import requests
 from orderkit.app import create_app
 from orderkit.db import Database
+from orderkit.observability import pools
 from orderkit.settings import Settings
 from tests.client import application
 from tests.examples import NOT_WRITTEN, Asked, World, cases, opened
@@ -28,7 +30,9 @@ def engine_name() -> str:
 
 
 @pytest.fixture
-def shop(settings: Settings, database: Database) -> Iterator[World]:
+def shop(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    # Other tests of this process may have left pools that nothing has collected yet.
+    monkeypatch.setattr(pools, "_pools", WeakValueDictionary())
     with opened(settings, database) as shop:
         yield shop
 

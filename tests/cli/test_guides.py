@@ -121,7 +121,7 @@ def commands_named() -> Iterator[tuple[str, str]]:
     for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         for code in re.findall(r"(?m)(?<!`)`(orderkit [a-z][^`\n]*)`(?!`)", text):
-            yield page.name, code
+            yield from ((page.name, one) for one in code.split(" && "))
         for block in re.findall(r"(?ms)^```(?:sh)?\n(.*?)^```$", text):
             yield from (
                 (page.name, line)
