@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orderkit.errors import Invalid
-from orderkit.print_pack import filling, letters
+from orderkit.print_pack import filling, tex
 from orderkit.print_pack.evidence import HOW, Piece
 from orderkit.print_pack.filling import Pack
 from orderkit.print_pack.stamps import ROOT
@@ -57,11 +57,11 @@ def test_a_pack_is_as_old_as_its_newest_evidence() -> None:
 
 
 def test_the_head_for_tex_draws_every_character_that_its_font_lacks() -> None:
-    head = letters.header()
-    for one in letters.DRAWN:
+    head = tex.header()
+    for one in tex.DRAWN:
         assert f"\\def{one}{{" in head
-    assert letters.unknown("plain, – é ✓ ≤") == set()
-    assert letters.unknown("漢 é") == {"漢"}
+    assert tex.unknown("plain, – é ✓ ≤") == set()
+    assert tex.unknown("漢 é") == {"漢"}
 
 
 def test_data_of_evidence_is_json() -> None:
