@@ -64,9 +64,10 @@ Lists answer `items` and `next_cursor`, and take `limit` (20, at most 100) and `
 on the way, repeat the request with the same key.
 
 **Errors.** Every answer of 400 or more is `application/problem+json` with a stable `code`, explained under
-`/problems/{code}`. Each operation lists its own. Any may also answer 500 `internal_error`; what is no such request at
-all is answered 400 `request_malformed`, 405 `method_not_allowed`, 417 `expectation_failed`, 431 `head_too_large`,
-501 `transfer_coding_unknown` or 505 `http_version_unknown`.
+`/problems/{code}`. Each operation lists its own. Any may also answer 500 `internal_error` or, where something is not
+set up, `configuration`; what is no such request at all is answered 400 `request_malformed`, 405
+`method_not_allowed`, 417 `expectation_failed`, 431 `head_too_large`, 501 `transfer_coding_unknown` or 505
+`http_version_unknown`.
 
 **Who is asking.** `Authorization: Bearer …`, with an access token of `POST /token` or, where it says so, an API key."""
 

@@ -247,13 +247,13 @@ for dead, and logged when there is news."""
 UNCOUNTED = (*WATCHED, "/problems/")
 """Paths that count against nobody's limit: those, and where whoever is refused may ask why."""
 
-OF_THE_EDGE = {
+NOT_RAISED = {
     405: "method_not_allowed",
     500: "internal_error",
 }
-"""Codes of what is no error of orderkit's own, but of its framework or of nobody knows what."""
+"""By status, codes that no error of orderkit has: its framework raises what they are for, or nobody knows what."""
 
-_BY_STATUS = OF_THE_EDGE | {
+_BY_STATUS = NOT_RAISED | {
     400: "body_malformed",
     401: "unauthenticated",
     403: "forbidden",

@@ -13,17 +13,16 @@ from orderkit.api.problems import KINDS, MEDIA_TYPE, UNCOUNTED, WATCHED, Problem
 
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
 EVERYWHERE = (
-    *(
-        "request_malformed",
-        "method_not_allowed",
-        "expectation_failed",
-        "head_too_large",
-        "internal_error",
-        "configuration",
-    ),
-    *("transfer_coding_unknown", "http_version_unknown"),
+    "request_malformed",
+    "method_not_allowed",
+    "expectation_failed",
+    "head_too_large",
+    "internal_error",
+    "configuration",
+    "transfer_coding_unknown",
+    "http_version_unknown",
 )
-"""Codes that say nothing of an operation; no operation lists them."""
+"""Codes that say nothing of an operation; no operation lists them, but the description of the whole does."""
 
 _KEY = "Idempotency-Key"
 _CHANGES_STATUS = {

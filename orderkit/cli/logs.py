@@ -84,11 +84,11 @@ def logs(
             some = bool(lines)
         if not some:
             of_it = 0 if isinstance(whole, Iterator) else len(whole)
-            typer.echo(_why_nothing(read, wanted, of_it, None if conditions else sort), err=True)
+            typer.echo(_why_nothing(read, wanted, of_it, sort, where=bool(conditions)), err=True)
             raise typer.Exit(DOES_NOT_HOLD)
 
 
-def _why_nothing(read: journey.Read, wanted: str, of_it: int, sort: str | None) -> str:
+def _why_nothing(read: journey.Read, wanted: str, of_it: int, sort: str | None, *, where: bool) -> str:
     """Which of the reasons there may be it is, and what to do. `of_it` lines are about `wanted`."""
     from orderkit.observability import journey
 
@@ -100,8 +100,8 @@ def _why_nothing(read: journey.Read, wanted: str, of_it: int, sort: str | None) 
     of = f"{there.ours:,} lines of {', '.join(there.processes)}, {there.first[:19]} to {there.last[:19]} UTC"
     if wanted == ALL or of_it:
         looked = f"{of_it:,} lines are about {wanted}, and" if of_it else f"of {of}"
-        unmet = f"none has a number for {sort}" if sort else "none meets every --where"
-        return f"{looked} {unmet}; --count NAME shows which values a fact has"
+        wants = [*(["meets every --where"] if where else []), *([f"has a number for {sort}"] if sort else [])]
+        return f"{looked} none {' and '.join(wants)}; --count NAME shows which values a fact has"
     if others := journey.named_otherwise(read, wanted):
         name = others[0]
         return f"{wanted} is a {name}, which no journey is found by; try: orderkit logs all FILE… --where '{name}={wanted}'"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orderkit.errors import OrderkitError
 from orderkit.print_pack import stamps
 from orderkit.print_pack.evidence import DEAR, Piece, Store, read, stamped
 from orderkit.settings import PREFIX
@@ -26,21 +25,22 @@ DEMO_WIDTH = 96
 """Columns of the demo's output: what fits a page in a legible size."""
 
 
-class NotMade(OrderkitError):
+class NotMade(Exception):
     """Why there is no such evidence, in a line."""
-
-    code = "not_made"
 
 
 def collect(store: Store, names: Sequence[str], each: Callable[[str], None] = lambda _: None) -> dict[str, str]:
-    """Makes each of `names` and keeps it; of those that could not be made, why. `each` is told a name before it is made."""
+    """Makes each of `names`, which have a command that makes them, and keeps it; of those that could not be made, why.
+
+    `each` is told a name before it is made.
+    """
     failed = {}
     for name in names:
         each(name)
         try:
             store.keep(MAKERS[name](name))
         except NotMade as error:
-            failed[name] = error.detail
+            failed[name] = str(error)
     return failed
 
 
@@ -74,10 +74,6 @@ def _by_checkout(name: str, arguments: Sequence[str]) -> Piece:
         return read(file)
 
 
-def _faults(_name: str) -> Piece:
-    raise NotMade("this version has no command that makes it")
-
-
 MAKERS: Mapping[str, Callable[[str], Piece]] = {
     "coverage": _by_tests,
     "load": _by_load_test,
@@ -85,7 +81,6 @@ MAKERS: Mapping[str, Callable[[str], Piece]] = {
     "reports": _by_load_test,
     "seeding": _by_load_test,
     "demo": _demo,
-    "faults": _faults,
 }
 
 

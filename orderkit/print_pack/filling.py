@@ -1,15 +1,15 @@
-"""Filling the templates: evidence and templates in, Markdown files out. Reads no clock, no database and no git."""
+"""Filling the templates: evidence and templates in, Markdown out. Reads no clock, no database and no git."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orderkit.errors import Invalid
-from orderkit.print_pack.artifacts import ARTIFACTS, Artifact
+from orderkit.print_pack.artifacts import ARTIFACTS
 from orderkit.print_pack.evidence import HOW, Piece
 
 if TYPE_CHECKING:
@@ -60,19 +60,6 @@ class Pack:
 
     def context(self) -> dict[str, Any]:
         return {"pack": self, "evidence": dict(self.evidence), "checks": self.checks, "how": HOW, **self.extra}
-
-
-def fill(pack: Pack, templates: Path, folder: Path, artifacts: Sequence[Artifact] = ARTIFACTS) -> list[Path]:
-    """Writes each artifact that has a template; what was written. Raises Invalid for a template that asks for what is not."""
-    environment = environment_of(pack, templates)
-    written = []
-    for artifact in artifacts:
-        if (templates / f"{artifact.file}.j2").exists():
-            path = folder / artifact.file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(filled(environment, artifact.file), encoding="utf-8")
-            written.append(path)
-    return written
 
 
 def environment_of(pack: Pack, templates: Path) -> Environment:

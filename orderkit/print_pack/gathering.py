@@ -11,14 +11,13 @@ from importlib import metadata as installed
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit import __version__, migrating
 from orderkit.analytics import rollups
 from orderkit.app import create_app
-from orderkit.db import Database
+from orderkit.db import Database, missing_file
 from orderkit.errors import OrderkitError
 from orderkit.explain import catalog, indexes, verdicts
 from orderkit.orders import seeding
@@ -131,14 +130,12 @@ def plans(settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def _asked_about(settings: Settings) -> Iterator[tuple[Database, str]]:
-    if _is_there(settings):
+    if missing_file(settings) is None:
         database = Database(settings.model_copy(update={"slow_query": 0.0}))
         try:
-            migrating.require_current(database)
-            yield database, "the database of this installation"
-            return
-        except (OrderkitError, SQLAlchemyError):
-            pass  # then it is no database to ask about
+            if _is_migrated(database):
+                yield database, "the database of this installation"
+                return
         finally:
             database.dispose()
     with tempfile.TemporaryDirectory(prefix="orderkit-print-pack-") as folder:
@@ -149,10 +146,13 @@ def _asked_about(settings: Settings) -> Iterator[tuple[Database, str]]:
             database.dispose()
 
 
-def _is_there(settings: Settings) -> bool:
-    """Not to make a file by looking into it."""
-    url = make_url(settings.resolved_database_url)
-    return url.get_backend_name() != "sqlite" or (bool(url.database) and Path(str(url.database)).exists())
+def _is_migrated(database: Database) -> bool:
+    """Whether it answers, with the schema of this version; else it is no database to ask about."""
+    try:
+        migrating.require_current(database)
+    except (OrderkitError, SQLAlchemyError):
+        return False
+    return True
 
 
 def seeded(folder: Path, settings: Settings) -> Database:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orderkit import assets, yaml_text
 from orderkit.errors import ConfigurationError, Invalid
-from orderkit.print_pack import building, filling, letters, markdown, plots
+from orderkit.print_pack import building, filling, markdown, plots, tex
 from orderkit.print_pack.artifacts import ARTIFACTS, Artifact
 from orderkit.print_pack.building import Page, Printed
 from orderkit.print_pack.evidence import HOW, Piece, read, write
@@ -123,7 +123,7 @@ def _filled(pack: Pack, drawings: Container[str]) -> dict[Artifact, str]:
     """Every page's Markdown, in the order of the PDF: those of the templates, and the decisions among them."""
     templates = assets.asset("print-pack") / "templates"
     environment = filling.environment_of(pack, templates)
-    environment.globals |= {"document": _document, "for_tex": letters.header(), "has_drawing": drawings.__contains__}
+    environment.globals |= {"document": _document, "for_tex": tex.header(), "has_drawing": drawings.__contains__}
     environment.filters |= {
         "escaped": markdown.escaped,
         "oneline": markdown.oneline,

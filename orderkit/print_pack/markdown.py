@@ -95,14 +95,14 @@ def deeper(text: str, by: int = 1) -> str:
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> str:
-    """What stands in code stays: a program's text is no Markdown."""
+    """What stands in a block of code stays: a program's text is no Markdown."""
     parts: list[str | None] = []
     block: list[str] = []
     fenced = False
     for line in text.split("\n"):
         if _FENCE.match(line):
             if not fenced:
-                parts.append(_prose("\n".join(block), change) if block else None)
+                parts.append(change("\n".join(block)) if block else None)
                 block = [line]
             else:
                 parts.append("\n".join([*block, line]))
@@ -111,13 +111,8 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
             continue
         block.append(line)
     if block:
-        parts.append("\n".join(block) if fenced else _prose("\n".join(block), change))
+        parts.append("\n".join(block) if fenced else change("\n".join(block)))
     return "\n".join(part for part in parts if part is not None)
-
-
-def _prose(text: str, change: Callable[[str], str]) -> str:
-    # A link may say `code`; code that says [a](b) is not seen in these pages.
-    return change(text)
 
 
 def _tables(lines: Sequence[str]) -> list[tuple[int, int]]:

@@ -43,7 +43,7 @@ def _file(path: Path, within_s: float) -> str:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             return f"the file {path}"
     except (OSError, sqlite3.Error) as error:
-        raise Unavailable(f"the file {path} cannot be used ({error})") from None
+        raise Unavailable(f"the file {path} cannot be used ({reasons.in_words(error)})") from None
     folder = next(one for one in (path.parent, *path.parent.resolve().parents) if one.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise Unavailable(f"no file can be made in {path.parent}")

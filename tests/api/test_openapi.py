@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orderkit.api import problems
+from orderkit.api.refusing import EVERYWHERE
 from orderkit.settings import Settings
 from tests.client import Client, application
 
@@ -64,6 +65,11 @@ def test_every_answer_has_a_schema_and_every_error_is_a_problem(document: dict[s
                 continue  # its 503 is the same document as its 200
             assert (kind == problems.MEDIA_TYPE) == (int(status) >= 400), (name, status)
             assert (schema == reference) == (int(status) >= 400), (name, status)
+
+
+def test_codes_that_no_operation_lists_are_told_of_the_whole(document: dict[str, Any]) -> None:
+    told = document["info"]["description"]
+    assert [code for code in EVERYWHERE if f"`{code}`" not in told] == []
 
 
 def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:

@@ -29,18 +29,18 @@ def raised_by_domains(kind: type[errors.OrderkitError] = errors.OrderkitError) -
 
 
 def test_the_table_has_every_code_and_no_other() -> None:
-    assert problems.KINDS.keys() == {*raised_by_domains(), *problems.OF_THE_EDGE.values()}
+    assert problems.KINDS.keys() == {*raised_by_domains(), *problems.NOT_RAISED.values()}
 
 
 def test_a_code_means_one_thing() -> None:
     codes = list(raised_by_domains())
     assert len(codes) == len(set(codes))
-    assert not set(codes) & set(problems.OF_THE_EDGE.values())
+    assert not set(codes) & set(problems.NOT_RAISED.values())
 
 
-def test_the_statuses_of_the_edge_are_those_of_their_codes() -> None:
-    assert {status: problems.KINDS[code].status for status, code in problems.OF_THE_EDGE.items()} == {
-        status: status for status in problems.OF_THE_EDGE
+def test_the_statuses_of_what_is_not_raised_are_those_of_their_codes() -> None:
+    assert {status: problems.KINDS[code].status for status, code in problems.NOT_RAISED.items()} == {
+        status: status for status in problems.NOT_RAISED
     }
 
 

@@ -22,8 +22,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from orderkit import clock, migrating
+from orderkit.api import connections
 from orderkit.db import Database
 from orderkit.doctor import database as of_database
+from orderkit.doctor import machine
 from orderkit.doctor.examining import CHECKS
 from orderkit.settings import Settings
 from tests.engines import on_postgresql
@@ -249,9 +251,13 @@ def test_a_disk_that_fills_up_is_told(
 
 
 def test_few_open_files_are_told(doctor: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resource.getrlimit", lambda _which: (1024, 1_048_576))
-    status, found = doctor()
-    assert (status, found["open files"]["verdict"], found["open files"]["found"]) == (0, "warning", "1,024 a process")
+    """Not those that a process begins with: the API asks for more."""
+    for hard, verdict in ((1024, "warning"), (1_048_576, "fine")):
+        monkeypatch.setattr("resource.getrlimit", lambda _which, hard=hard: (1024, hard))
+        status, found = doctor()
+        told = f"a process may ask for {hard:,}"
+        assert (status, found["open files"]["verdict"], found["open files"]["found"]) == (0, verdict, told)
+    assert machine.OPEN_FILES == connections.CONNECTIONS + connections.FILES_BESIDES
 
 
 def test_what_is_out_of_reach_is_told_with_the_setting_to_look_at(doctor: Any, database: Database) -> None:

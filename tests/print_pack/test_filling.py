@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orderkit.errors import Invalid
-from orderkit.print_pack import filling, letters
+from orderkit.print_pack import filling, tex
 from orderkit.print_pack.evidence import HOW, Piece
 from orderkit.print_pack.filling import Pack
 from orderkit.print_pack.stamps import ROOT
@@ -27,14 +27,8 @@ def piece(name: str, data: Any = None, at: datetime = AT) -> Piece:
 
 def with_macros(text: str, pack: Pack, tmp_path: Path) -> str:
     (tmp_path / "_macros.j2").write_text((TEMPLATES / "_macros.j2").read_text())
-    (tmp_path / "a.md.j2").write_text('{% from "_macros.j2" import stamp, missing, tick %}\n' + text)
+    (tmp_path / "a.md.j2").write_text('{% from "_macros.j2" import missing %}\n' + text)
     return filling.filled(filling.environment_of(pack, tmp_path), "a.md").strip()
-
-
-def test_a_stamp_says_when_what_where_and_how_again(tmp_path: Path) -> None:
-    told = with_macros("{{ stamp(evidence.load) }}", Pack({"load": piece("load")}), tmp_path)
-    for part in ("2026-01-02 03:04 UTC", "abc1234567", "4 cores", HOW["load"]):
-        assert part in told
 
 
 def test_what_is_missing_says_how_to_make_it(tmp_path: Path) -> None:
@@ -42,21 +36,6 @@ def test_what_is_missing_says_how_to_make_it(tmp_path: Path) -> None:
     assert "No evidence yet" in told
     assert HOW["load"] in told
     assert "no command that makes it" in told
-
-
-def test_a_box_is_ticked_by_its_check_alone(tmp_path: Path) -> None:
-    found = {"good": {"ok": True, "said": "fine"}, "bad": {"ok": False, "said": "it broke"}}
-    pack = Pack({"checks": piece("checks", found)})
-    boxes = '{{ tick("good", "One") }}\n{{ tick("bad", "Two") }}\n{{ tick("unheard", "Three") }}'
-    good, bad, unheard = with_macros(boxes, pack, tmp_path).splitlines()
-    assert good == "- [x] One"
-    assert bad.startswith("- [ ] Two")
-    assert "it broke" in bad
-    assert unheard.startswith("- [ ] Three")
-
-
-def test_nothing_is_ticked_where_no_check_ran(tmp_path: Path) -> None:
-    assert with_macros('{{ tick("good", "One") }}', Pack({"checks": None}), tmp_path).startswith("- [ ] One")
 
 
 def test_a_template_that_asks_for_what_is_not_there_is_named(tmp_path: Path) -> None:
@@ -78,11 +57,11 @@ def test_a_pack_is_as_old_as_its_newest_evidence() -> None:
 
 
 def test_the_head_for_tex_draws_every_character_that_its_font_lacks() -> None:
-    head = letters.header()
-    for one in letters.DRAWN:
+    head = tex.header()
+    for one in tex.DRAWN:
         assert f"\\def{one}{{" in head
-    assert letters.unknown("plain, – é ✓ ≤") == set()
-    assert letters.unknown("漢 é") == {"漢"}
+    assert tex.unknown("plain, – é ✓ ≤") == set()
+    assert tex.unknown("漢 é") == {"漢"}
 
 
 def test_data_of_evidence_is_json() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from orderkit import assets
 from orderkit.cli import print_pack as command
-from orderkit.print_pack import evidence, gathering, letters, making
+from orderkit.print_pack import evidence, gathering, making, tex
 from orderkit.print_pack.artifacts import ARTIFACTS
 from orderkit.print_pack.building import PDF
 from orderkit.print_pack.checks import running
@@ -91,7 +91,7 @@ def test_every_picture_is_there_from_the_root_where_pandoc_looks(built: Path) ->
 
 
 def test_xelatex_loses_no_character(built: Path) -> None:
-    lost = {path.name: letters.unknown(path.read_text()) for path in built.rglob("*.md")}
+    lost = {path.name: tex.unknown(path.read_text()) for path in built.rglob("*.md")}
     assert {name: signs for name, signs in lost.items() if signs} == {}
 
 

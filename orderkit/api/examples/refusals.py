@@ -66,7 +66,7 @@ EXAMPLES: tuple[OrderkitError, ...] = (
 )
 """One of each that orderkit raises."""
 
-OF_THE_EDGE = {
+NOT_RAISED = {
     "method_not_allowed": ("this address takes GET, HEAD, POST", {"Allow": "GET, HEAD, POST"}),
     "internal_error": ("something failed that should not; it was logged under the request id", {}),
 }
@@ -75,13 +75,13 @@ OF_THE_EDGE = {
 
 def by_code() -> dict[str, Refusal]:
     """One of every code there is."""
-    return {one.code: _raised(one) for one in EXAMPLES} | {code: _of_the_edge(code) for code in OF_THE_EDGE}
+    return {one.code: _raised(one) for one in EXAMPLES} | {code: _not_raised(code) for code in NOT_RAISED}
 
 
 def _raised(error: OrderkitError) -> Refusal:
     return Refusal(problems.document(error, REQUEST_ID), problems.headers_of(error))
 
 
-def _of_the_edge(code: str) -> Refusal:
-    detail, headers = OF_THE_EDGE[code]
+def _not_raised(code: str) -> Refusal:
+    detail, headers = NOT_RAISED[code]
     return Refusal(problems.members(code, detail, REQUEST_ID), headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 REQUEST_ID = "01995d1e-7c1a-7d3e-9b52-6f0a4c8e21d7"
-TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 CUSTOMER_ID = "01995d1d-02b4-7c55-a0de-5f1c7b2e9a10"
 EMAIL = "ada@example.com"
@@ -25,8 +24,6 @@ REFUND_ID = "01995d2a-3f10-7c9b-8d54-6a7b8c9d0e1f"
 LETTER_ID = "01995d1f-0b9e-7444-9a1b-2c3d4e5f6071"
 SESSION_ID = "01995d1d-9a41-7e02-8f3d-4b5c6d7e8f90"
 KEY_ID = "01995d21-5c77-7d18-9e4f-a1b2c3d4e5f6"
-MOVEMENT_ID = "01995d12-44aa-7b6c-8c1d-0e1f2a3b4c5d"
-ENTRY_ID = "01995d1b-8899-7aab-bccd-deef00112233"
 
 IDEMPOTENCY_KEY = "8d7c3f52-1b7e-4f4f-9a55-3a3f0f1e2d6c"
 ADDRESS = {

@@ -8,11 +8,10 @@ from orderkit.print_pack.checks import places, weeks
 from orderkit.print_pack.checks.acceptance import ACCEPTANCE
 from orderkit.print_pack.checks.observability import OBSERVABILITY
 from orderkit.print_pack.checks.places import PLACES
-from orderkit.print_pack.checks.running import run
 from orderkit.print_pack.checks.table import CHECKS
 from orderkit.print_pack.checks.tracker import TRACKER
 
-__all__ = ["ACCEPTANCE", "CHECKS", "OBSERVABILITY", "PLACES", "TRACKER", "context", "run"]
+__all__ = ["ACCEPTANCE", "CHECKS", "OBSERVABILITY", "PLACES", "TRACKER", "context"]
 
 
 def context() -> dict[str, Any]:

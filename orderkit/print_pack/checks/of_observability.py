@@ -70,7 +70,8 @@ async def _no_secrets(site: Site) -> str:
     await live.ask("GET", f"/products/{canary}?q={canary}", headers={"Authorization": f"Bearer {canary}"})
     await live.ask("POST", "/orders", live.staff, body={"note": canary}, headers={"Idempotency-Key": canary})
     sent = f"check-{new_id().hex}"
-    await live.must(200, "GET", "/health/ready", headers={"X-Request-ID": sent})
+    await live.must(200, "GET", "/products", headers={"X-Request-ID": sent})
+    await _line(live, "serve", request_id=sent)  # what was sent before it has its lines by then
     for process in PROCESSES:
         written = (live.home / f"{process}.log").read_text(errors="replace")
         for secret in (canary, live.staff.token, live.staff.login.password):

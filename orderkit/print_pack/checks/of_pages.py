@@ -22,7 +22,7 @@ DEMO_STEPS = 3
 
 async def _readme(_site: Site) -> str:
     page = _text("README.md", otherwise=_description())
-    for said in ("pip install", "orderkit demo", "orderkit serve", "docs/journey.md"):
+    for said in ("pip install", "orderkit demo", "orderkit serve", "## Ten things to do next", "docs/journey.md"):
         expect(said in page, f"the README does not say {said}")
     return "what it is, how to run it, ten things to do next, and where to read on"
 
@@ -145,7 +145,7 @@ async def _deployment(_site: Site) -> str:
 async def _pipeline(_site: Site) -> str:
     expect(".ci/run" in _text(".github/workflows/ci.yml"), "the workflow does not run what developers run")
     expect("pytest" in _text("check") + _text(".ci/run"), "the check does not run the tests")
-    return "CI runs the commands that developers run: ./check, sdist, wheel, demo"
+    return "CI runs .ci/run, which developers can run too, and the tests with it"
 
 
 async def _assistant(_site: Site) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
 from typing import TypedDict
 
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from orderkit import http_client, migrating
-from orderkit.db import Database, is_away
+from orderkit.db import Database, is_away, missing_file
 from orderkit.demo.processes import Died, Processes, without_settings
 from orderkit.errors import OrderkitError
 from orderkit.print_pack import stamps
@@ -64,8 +62,7 @@ def run(
 @contextmanager
 def own_database(site: Site) -> Iterator[None]:
     """Opens the database of the settings for the site, if it is there and was ever migrated."""
-    url = make_url(site.settings.resolved_database_url)
-    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).is_file()):
+    if missing_file(site.settings) is not None:
         yield
         return
     database = Database(site.settings.model_copy(update={"slow_query": 0.0}))

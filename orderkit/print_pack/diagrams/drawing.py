@@ -17,9 +17,6 @@ WIDTH = 453.5
 SMALLEST = 7.0
 """No letter is smaller than this, in points, when it is printed at that width."""
 
-MONO_ADVANCE = 0.602
-"""Width of a letter of the fixed-width font, by its size."""
-
 FAMILIES = {
     # First what typst brings along, then what a browser has; Graphviz measures Times and Courier, which are as wide.
     "Times": "'Libertinus Serif', 'Times New Roman', Times, serif",
@@ -77,6 +74,14 @@ def path(way: str, *, fill: str = "none", line: float = 0.8, dashes: str = "") -
     looks = f' stroke="black" stroke-width="{line:g}"' if line else ""
     looks += f' stroke-dasharray="{dashes}"' if dashes else ""
     return f'<path d="{way}" fill="{fill}"{looks}/>\n'
+
+
+def arrow_head(origin: tuple[float, float], end: tuple[float, float]) -> str:
+    """The head of an arrow that runs across or up and down."""
+    (x, y), right, down = end, end[0] - origin[0], end[1] - origin[1]
+    back = -6 if right + down > 0 else 6
+    wings = f"l{back},2.8v-5.6z" if right else f"l2.8,{back}h-5.6z"
+    return path(f"M{x:.2f},{y:.2f}{wings}", fill="black", line=0)
 
 
 def svg(width: float, height: float, title: str, body: str) -> str:

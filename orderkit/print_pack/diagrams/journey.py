@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from orderkit.print_pack.diagrams.description import JOURNEY, LANES, Pause, Step
-from orderkit.print_pack.diagrams.drawing import WIDTH, Box, path, rect, svg, text
-from orderkit.print_pack.diagrams.processes import head
+from orderkit.print_pack.diagrams.drawing import WIDTH, Box, arrow_head, path, rect, svg, text
 
 _FIRST = 24.0
 _APART = 47.4
@@ -50,7 +49,9 @@ def _step(step: Step, number: int, y: float) -> str:
         edge += 4 if here > there else -4
         drawn += rect(Box(there - 4, level - 7.5, 8, 15), fill="#bdbdbd", line=1.2)
     dashes = "4 2.5" if step.kind == "outside" else ""
-    drawn += path(f"M{here:.2f},{level:.2f}H{edge:.2f}", line=1.1, dashes=dashes) + head((here, level), (edge, level))
+    drawn += path(f"M{here:.2f},{level:.2f}H{edge:.2f}", line=1.1, dashes=dashes) + arrow_head(
+        (here, level), (edge, level)
+    )
     drawn += f'<circle cx="{here:.2f}" cy="{level:.2f}" r="6" fill="black"/>\n'
     drawn += text(here, level + 2.6, str(number), size=7.6, bold=True, anchor="middle", fill="white")
     above = y + 17 - _LINE * (len(step.safe) - 2) / 2
@@ -79,5 +80,5 @@ def _pause(words: str, y: float) -> str:
 def _legend(y: float) -> str:
     drawn = rect(Box(2, y - 9, 8, 14), fill="#bdbdbd", line=1.2)
     drawn += text(15, y + 1, "one transaction: all of it or nothing", size=7.8)
-    drawn += path(f"M150,{y - 2:.2f}h24", line=1.1, dashes="4 2.5") + head((150, y - 2), (176, y - 2))
+    drawn += path(f"M150,{y - 2:.2f}h24", line=1.1, dashes="4 2.5") + arrow_head((150, y - 2), (176, y - 2))
     return drawn + text(181, y + 1, "a call to somebody else, while no transaction is open", size=7.8)

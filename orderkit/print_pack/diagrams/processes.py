@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orderkit.print_pack.diagrams.description import MESSAGES, PARTS, WATCHING, Message, Part
-from orderkit.print_pack.diagrams.drawing import WIDTH, Box, path, rect, svg, text
+from orderkit.print_pack.diagrams.drawing import WIDTH, Box, arrow_head, path, rect, svg, text
 
 _LEFT, _MIDDLE, _RIGHT = 1.0, 160.0, WIDTH - 119
 _HIGH = 54.0
@@ -84,19 +84,11 @@ def _cylinder(box: Box) -> str:
 def _message(one: Message, route: Route) -> str:
     corners, (x, y) = route
     way = "M" + "L".join(f"{right:.2f},{down:.2f}" for right, down in corners)
-    drawn = path(way, line=0.9) + head(corners[-2], corners[-1])
+    drawn = path(way, line=0.9) + arrow_head(corners[-2], corners[-1])
     drawn += text(x, y, one.protocol, size=7.8, bold=True)
     for number, words in enumerate(one.about, start=1):
         drawn += text(x, y + 8.8 * number, words, size=7.6)
     return drawn
-
-
-def head(origin: tuple[float, float], end: tuple[float, float]) -> str:
-    """The head of an arrow that runs across or up and down."""
-    (x, y), right, down = end, end[0] - origin[0], end[1] - origin[1]
-    back = -6 if right + down > 0 else 6
-    wings = f"l{back},2.8v-5.6z" if right else f"l2.8,{back}h-5.6z"
-    return path(f"M{x:.2f},{y:.2f}{wings}", fill="black", line=0)
 
 
 def _watching() -> str:

@@ -1,4 +1,4 @@
-"""Characters that Latin Modern, TeX's own font, has not: what stands for each where the pack is set by xelatex."""
+"""The head that xelatex needs: how the pack looks, and what stands for each character that Latin Modern, its font, has not."""
 
 from __future__ import annotations
 
