@@ -124,8 +124,9 @@ def commands_named() -> Iterator[tuple[str, str]]:
             yield from ((page.name, one) for one in code.split(" && "))
         for block in re.findall(r"(?ms)^```(?:sh)?\n(.*?)^```$", text):
             yield from (
-                (page.name, line)
+                (page.name, one)
                 for line in re.findall(r"(?m)^(?:docker compose exec \w+ )?(orderkit [a-z].*)$", block)
+                for one in line.split(" && ")
             )
 
 

@@ -77,8 +77,9 @@ def test_what_is_kept_names_no_host_and_no_place(tmp_path: Path) -> None:
 
 
 def test_what_came_along_can_be_read_and_is_what_it_says() -> None:
-    folder = stamps.ROOT / "print-pack" / "evidence"
-    for path in sorted(folder.glob("*.json")):
+    paths = sorted((stamps.ROOT / "print-pack" / "evidence").glob("*.json"))
+    assert {"load", "overload", "reports", "seeding", "demo"} <= {path.stem for path in paths}
+    for path in paths:
         piece = read(path)
         assert piece.name == path.stem
         assert piece.name in DEAR

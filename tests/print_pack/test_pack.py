@@ -132,7 +132,7 @@ def test_what_is_missing_is_listed_and_the_page_says_how_to_make_it(built: Path,
 def test_as_json_it_says_the_same(built: Path, cli: Cli, tmp_path: Path) -> None:
     told = json.loads(cli("print-pack", "--from", str(built), "-o", str(tmp_path), "--allow-missing", "--json").out)
     assert told["artifacts"][0] == {"artifact": "README.md", "pages": 1, "first": 3, "fits": True}
-    assert told["missing"]["load"]["command"] == HOW["load"]
+    assert told["missing"]["faults"]["command"] == HOW["faults"]
     assert told["pages"] > len(told["artifacts"])
 
 
