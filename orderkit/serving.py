@@ -93,7 +93,7 @@ def serve_until_signalled(
         **(options or {}),
     }
     with listener or listen(host, port) as accepting:
-        listeners = [accepting, *(accepting.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
+        listeners = several(accepting)
         try:
             _Server(uvicorn.Config(app, **settings), on_drain, linger_s).run(sockets=listeners)
         except SystemExit:  # uvicorn's word for an app whose startup raised; it has logged the reason
@@ -101,6 +101,16 @@ def serve_until_signalled(
         finally:
             for one in listeners:
                 one.close()
+
+
+def several(listener: socket.socket) -> list[socket.socket]:
+    """The listener several times.
+
+    Whether it blocks is one flag for all of them and for all processes that have it. A duplicate of one that blocks makes it
+    block: another worker would then wait in accept, with a connection in its hands that it answers when the next one comes.
+    """
+    listener.setblocking(False)
+    return [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
 
 
 class _Server(uvicorn.Server):

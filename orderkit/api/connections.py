@@ -519,9 +519,11 @@ class Connection(HttpToolsProtocol):
         self._unset_head_timer()
         if not self._is_under_way():
             bodiless = bool(self.url) and self.parser.get_method() == b"HEAD"
-            known = self._write(error.code, error.detail, keep=False, body=not bodiless)
+            ids = self._write(error.code, error.detail, keep=False, body=not bodiless)
             self._linger()
-            known.run(self._record, error.code)
+            contextvars.Context().run(
+                self._record, ids, error.code
+            )  # the connection's own must not remember the request
         elif self._stage is not _Stage.BODY or self.cycle is not self._running:
             if self._stage is _Stage.BODY:
                 self.pipeline.popleft()
@@ -559,18 +561,18 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         self.timeout_keep_alive_task = self.loop.call_later(self._limits.rest_within_s, self.transport.abort)
 
-    def _write(self, code: str, detail: str, *, keep: bool, body: bool = True) -> contextvars.Context:
-        """Gives a context that knows the request; the connection's own must not remember it."""
-        known = contextvars.Context()
-        ids = known.run(context.begin, self._sent(b"x-request-id"), self._sent(b"traceparent"))
+    def _write(self, code: str, detail: str, *, keep: bool, body: bool = True) -> context.RequestIds:
+        """Gives the ids under which it was answered."""
+        ids = context.made(self._sent(b"x-request-id"), self._sent(b"traceparent"))
         date = self.server_state.default_headers
         self.transport.write(self._door.answer(code, detail, ids, date, keep=keep, body=body))
-        return known
+        return ids
 
     def _sent(self, name: bytes) -> str | None:
         return next((value.decode("latin-1") for one, value in self.headers or () if one == name), None)
 
-    def _record(self, code: str) -> None:
+    def _record(self, ids: context.RequestIds, code: str) -> None:
+        context.enter(ids)
         status = problems.KINDS[code].status
         metrics.http_requests.labels("other", "none", status).inc()
         _problems(code).inc()

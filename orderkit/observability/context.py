@@ -11,8 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orderkit.redaction import redacted
 
@@ -25,8 +24,7 @@ _traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 _facts: ContextVar[dict[str, Any] | None] = ContextVar("facts", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestIds:
+class RequestIds(NamedTuple):
     """A request's id, and its place in a trace as W3C Trace Context writes it in `traceparent`.
 
     `parent` is the `traceparent` that the caller sent, if it is a valid one, else empty.
@@ -38,7 +36,21 @@ class RequestIds:
 
 
 def begin(request_id: str | None, traceparent: str | None) -> RequestIds:
-    """Makes this the current request: the caller's ids where they are sane, else new ones.
+    """Makes this the current request: the caller's ids where they are sane, else new ones."""
+    ids = made(request_id, traceparent)
+    enter(ids)
+    return ids
+
+
+def enter(ids: RequestIds) -> None:
+    """Makes this the current request, of which nothing is known yet."""
+    _request_id.set(ids.request_id)
+    _traceparent.set(ids.traceparent)
+    _facts.set({})
+
+
+def made(request_id: str | None, traceparent: str | None) -> RequestIds:
+    """Ids for a request: the caller's where they are sane, else new ones.
 
     A valid `traceparent` is continued: the same trace and flags under a new span id.
     """
@@ -47,11 +59,7 @@ def begin(request_id: str | None, traceparent: str | None) -> RequestIds:
     trace, flags, parent = fresh[32:64], 1, ""
     if traceparent and (found := _parsed(traceparent)):
         (trace, flags), parent = found, traceparent
-    ids = RequestIds(one_id, f"00-{trace}-{fresh[64:]}-{flags:02x}", parent)
-    _request_id.set(ids.request_id)
-    _traceparent.set(ids.traceparent)
-    _facts.set({})
-    return ids
+    return RequestIds(one_id, f"00-{trace}-{fresh[64:]}-{flags:02x}", parent)
 
 
 def _parsed(traceparent: str) -> tuple[str, int] | None:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import replace
 from typing import Any, Literal
 
 from opentelemetry import context as otel
@@ -100,7 +99,7 @@ class Spans:
         _request.set((span, otel.attach(set_span_in_context(span, parent))))
         traceparent = _traceparent(span)
         context.at_span(traceparent)
-        return replace(ids, traceparent=traceparent)
+        return ids._replace(traceparent=traceparent)
 
     def ended(self, method: str, status: int, route: str) -> None:
         """Names the request by what it was for, and ends its span."""

@@ -50,6 +50,8 @@ class Reader:
                 self._reading.wait()
             if self._database is not None:
                 self._database.dispose()
+            if self._reading is not None:
+                self._reading.left = True
             self._database = self._reading = None
 
 
@@ -57,6 +59,8 @@ class _Reading:
     """One look at the database, in a thread that the end of the process does not wait for."""
 
     def __init__(self, database: Database) -> None:
+        self.left = False
+        """Whether the database was closed meanwhile: what is open of it then is this reading's to close."""
         self._ended = Event()
         self._began = time.monotonic()
         self._found: SystemState | None = None
@@ -73,7 +77,11 @@ class _Reading:
     def _read(self, database: Database) -> None:
         try:
             with database.reading() as session:
-                self._found = state.read(session.connection())
+                try:
+                    self._found = state.read(session.connection())
+                finally:
+                    if self.left:
+                        session.connection().invalidate()
         except Exception as error:  # noqa: BLE001 - a thread of its own, in which nobody else would hear of it
             told = "the state of the system cannot be read: {}"
             logger.bind(**reasons.facts(error)).warning(told, reasons.in_words(error))

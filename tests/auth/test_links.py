@@ -277,7 +277,7 @@ def test_a_link_tells_no_more_than_whose_it_is(desk: Desk) -> None:
         claims = jwt.decode(desk.link(purpose), options={"verify_signature": False})
         assert claims.keys() == {"iss", "aud", "sub", "exp", "state"}
         assert len(claims["state"]) == 22
-        assert "ada" not in repr(claims)
+        assert "ada@" not in repr(claims)  # three letters alone are in a random id now and then
 
 
 @pytest.mark.usefixtures("no_hashing")

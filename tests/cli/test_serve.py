@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -273,3 +274,25 @@ def test_an_address_that_cannot_be_listened_on_is_a_wrong_setting() -> None:
             serving.listen(host, port)
     with serving.listen("127.0.0.1", 0) as taken, pytest.raises(Unavailable, match="in use"):
         serving.listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_no_worker_that_starts_makes_the_listener_of_others_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one of them waits in accept, and the request that it has accepted waits for the next connection."""
+    dup = socket.socket.dup
+
+    def watched(one: socket.socket) -> socket.socket:
+        blocking.append(os.get_blocking(one.fileno()))
+        return dup(one)
+
+    blocking: list[bool] = []
+    monkeypatch.setattr(socket.socket, "dup", watched)
+    with serving.listen("127.0.0.1", 0) as first:
+        several = serving.several(first)
+        # As another process has it: the same socket, of which Python thinks that it blocks.
+        inherited = socket.socket(fileno=os.dup(first.fileno()))
+        several += serving.several(inherited)
+        assert not any(os.get_blocking(one.fileno()) for one in several)
+        for one in several:
+            one.close()
+    assert blocking == [False] * len(blocking)
+    assert len(blocking) == 2 * (serving.ACCEPTED_AT_ONCE - 1)
